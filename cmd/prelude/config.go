@@ -1,0 +1,130 @@
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// Config is the whole configuration, read once. The zero value of what is optional means that Prelude
+// brings the part itself.
+type Config struct {
+	Listen        string `env:"PRELUDE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on."`
+	Data          string `env:"PRELUDE_DATA" default:".prelude" help:"Folder for what Prelude keeps." type:"path"`
+	EventStore    string `env:"PRELUDE_EVENTSTORE" placeholder:"esdb://…" help:"A KurrentDB; none: the embedded node." name:"eventstore"`
+	NodeListen    string `env:"PRELUDE_NODE_LISTEN" placeholder:"HOST:PORT" help:"A loopback address on which the embedded node answers other clients."`
+	DatabaseURL   string `env:"DATABASE_URL" placeholder:"postgres://…" help:"A Postgres; none: one that Prelude runs." name:"database-url"`
+	OpenSearchURL string `env:"OPENSEARCH_URL" placeholder:"http://…" help:"An OpenSearch; none: Postgres searches." name:"opensearch-url"`
+	OpenAIBaseURL string `env:"OPENAI_BASE_URL" placeholder:"http://…/v1" help:"An OpenAI-compatible server for the models openai/…" name:"openai-base-url"`
+	OpenAIKey     string `env:"OPENAI_API_KEY" placeholder:"KEY" help:"Its key." name:"openai-api-key"`
+	OpenAIWindow  int    `env:"OPENAI_WINDOW_TOKENS" default:"128000" help:"The window of its models, in tokens." name:"openai-window-tokens"`
+	MasterKeyFile string `env:"PRELUDE_MASTER_KEY_FILE" placeholder:"FILE" help:"The master key; the default is master.key in the data folder." type:"path"`
+	LogLevel      string `env:"PRELUDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+}
+
+// check tells all faults of the configuration together.
+func (c *Config) check() error {
+	var faults []error
+	add := func(name, rule string) { faults = append(faults, fmt.Errorf("%s %s", name, rule)) }
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+		add("PRELUDE_LISTEN", "must be host:port")
+	}
+	if c.EventStore != "" && !strings.HasPrefix(c.EventStore, "esdb://") &&
+		!strings.HasPrefix(c.EventStore, "esdb+discover://") {
+		add("PRELUDE_EVENTSTORE", "must begin with esdb:// or esdb+discover://")
+	}
+	if c.EventStore != "" && c.NodeListen != "" {
+		add("PRELUDE_NODE_LISTEN", "is of the embedded node, and PRELUDE_EVENTSTORE is another store")
+	}
+	if host, _, err := net.SplitHostPort(c.NodeListen); c.NodeListen != "" && (err != nil || !loopback(host)) {
+		add("PRELUDE_NODE_LISTEN", "must be a loopback host:port")
+	}
+	if c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") &&
+		!strings.HasPrefix(c.DatabaseURL, "postgresql://") && !strings.Contains(c.DatabaseURL, "=") {
+		add("DATABASE_URL", "must begin with postgres://")
+	}
+	for name, v := range map[string]string{"OPENSEARCH_URL": c.OpenSearchURL, "OPENAI_BASE_URL": c.OpenAIBaseURL} {
+		if u, err := url.Parse(v); v != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+			add(name, "must begin with http:// or https://")
+		}
+	}
+	if c.OpenAIWindow < 1024 {
+		add("OPENAI_WINDOW_TOKENS", "must be at least 1,024")
+	}
+	if _, err := c.level(); err != nil {
+		add("PRELUDE_LOG_LEVEL", "must be debug, info, warn or error")
+	}
+	return errors.Join(faults...)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func (c *Config) level() (slog.Level, error) {
+	var l slog.Level
+	return l, l.UnmarshalText([]byte(c.LogLevel))
+}
+
+func (c *Config) logger(w io.Writer) *slog.Logger {
+	level, err := c.level()
+	if err != nil {
+		level = slog.LevelInfo // check has said so
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level}))
+}
+
+func (c *Config) masterKey() string {
+	if c.MasterKeyFile != "" {
+		return c.MasterKeyFile
+	}
+	return filepath.Join(c.Data, "master.key")
+}
+
+func (c *Config) path(name string) string { return filepath.Join(c.Data, name) }
+
+// folder makes the data folder, which is the owner's alone.
+func (c *Config) folder() error {
+	if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	return nil
+}
+
+// maxSocket is the longest path of a unix socket that every system takes.
+const maxSocket = 103
+
+// socket is the path of the embedded node's socket: in the data folder, or where that path is too long for a
+// socket, in a short private folder that is named after it.
+func (c *Config) socket() (string, error) {
+	in := c.path("node.sock")
+	if len(in) <= maxSocket {
+		return in, nil
+	}
+	sum := sha256.Sum256([]byte(c.Data))
+	dir := filepath.Join(os.TempDir(), fmt.Sprintf("prelude-node-%d-%x", os.Geteuid(), sum[:8]))
+	if len(dir) > maxSocket-len("/node.sock") {
+		dir = filepath.Join("/tmp", filepath.Base(dir))
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the socket's folder: %w", err)
+	}
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return "", fmt.Errorf("look at the socket's folder: %w", err)
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.IsDir() || int(st.Uid) != os.Geteuid() || info.Mode().Perm() != 0o700 {
+		return "", fmt.Errorf("the folder %s is not ours alone: remove it, or use a shorter data path", dir)
+	}
+	return filepath.Join(dir, "node.sock"), nil
+}

@@ -1,0 +1,74 @@
+// Command prelude is the chat backend: serve runs it, the other commands look after it. It is the only code
+// that knows every part, and wires them by hand.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the build.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "prelude: "+err.Error())
+		os.Exit(1)
+	}
+}
+
+// cli is the command line. Every flag has an environment variable.
+type cli struct {
+	Config
+	Serve   serveCmd   `cmd:"" help:"Run the server."`
+	Migrate migrateCmd `cmd:"" help:"Bring the database to this program's state."`
+	Audit   auditCmd   `cmd:"" help:"Replay who did what, from the log alone."`
+	Rebuild rebuildCmd `cmd:"" help:"Drop what is built from the log; the next start builds it anew."`
+	Org     orgCmd     `cmd:"" help:"Make orgs and issue keys of their owners."`
+	Doctor  doctorCmd  `cmd:"" help:"Say what is wrong with each part, and how to mend it."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// streams are where a command writes.
+type streams struct{ out, err io.Writer }
+
+var errUsage = errors.New("see prelude --help")
+
+// run does what the arguments say.
+func run(ctx context.Context, args []string, out, errs io.Writer) error {
+	var c cli
+	exited := false
+	parser, err := kong.New(&c, kong.Name("prelude"), kong.Writers(out, errs),
+		kong.Description("A self-hosted chat backend whose unit of reuse is the preset."),
+		kong.Exit(func(int) { exited = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		return err
+	}
+	k, err := parser.Parse(args)
+	if exited {
+		return nil // --help was asked for and given
+	}
+	if err != nil {
+		return errors.Join(err, errUsage)
+	}
+	k.BindTo(ctx, (*context.Context)(nil))
+	return k.Run(&c.Config, streams{out, errs})
+}
+
+type versionCmd struct{}
+
+// Run prints the version.
+func (versionCmd) Run(s streams) error {
+	_, err := fmt.Fprintln(s.out, version)
+	return err
+}

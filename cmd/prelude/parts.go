@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"prelude/commands"
+	"prelude/internal/esnode"
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
+	"prelude/internal/llm"
+	"prelude/internal/pgserver"
+	"prelude/internal/postgres"
+	"prelude/internal/vault"
+	"prelude/migrations"
+	"prelude/projections"
+)
+
+// parts are what is open, in the order in which it was opened.
+type parts struct {
+	cfg    *Config
+	logger *slog.Logger
+	node   *esnode.Node
+	store  *eventstore.Store
+	log    *eventlog.Log
+	server *pgserver.Server
+	dsn    string
+	pool   *pgxpool.Pool
+	vault  *vault.Vault
+	engine *commands.Engine
+	models *llm.Router
+	logID  string
+	closes []func() error
+}
+
+func (p *parts) onClose(f func() error) { p.closes = append(p.closes, f) }
+
+// Close closes what is open, the last first. It tells all that went wrong.
+func (p *parts) Close() error {
+	var all error
+	for i := len(p.closes) - 1; i >= 0; i-- {
+		all = errors.Join(all, p.closes[i]())
+	}
+	return all
+}
+
+// openLog opens the log: a KurrentDB, the node of a Prelude that runs on this folder, or the folder itself.
+func openLog(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) (*parts, error) {
+	p := &parts{cfg: cfg, logger: logger}
+	storeConfig := eventstore.Config{Address: cfg.EventStore, Logger: logger}
+	if cfg.EventStore == "" {
+		if err := cfg.folder(); err != nil {
+			return p, err
+		}
+		socket, err := cfg.socket()
+		if err != nil {
+			return p, err
+		}
+		storeConfig.Socket = socket
+		if err := p.startNode(ctx, socket, alone); err != nil {
+			return p, err
+		}
+	}
+	var err error
+	if p.store, err = eventstore.Open(storeConfig); err != nil {
+		return p, fmt.Errorf("open the event store: %w", err)
+	}
+	p.onClose(p.store.Close)
+	p.log = &eventlog.Log{Store: p.store}
+	ready, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := p.store.Ready(ready); err != nil {
+		return p, fmt.Errorf("the event store does not answer: %w", err)
+	}
+	return p, nil
+}
+
+var errAlone = errors.New("another prelude serves this data folder: stop it, use another PRELUDE_DATA, or share " +
+	"one log with PRELUDE_EVENTSTORE")
+
+// startNode opens the folder, unless another Prelude has it and this one may speak to that.
+func (p *parts) startNode(ctx context.Context, socket string, alone bool) error {
+	node, err := esnode.Start(ctx, esnode.Config{Dir: p.cfg.path("log"), Socket: socket,
+		Listen: p.cfg.NodeListen, Logger: p.logger})
+	switch {
+	case errors.Is(err, esnode.ErrLocked) && alone:
+		return errAlone
+	case errors.Is(err, esnode.ErrLocked):
+		return nil
+	case err != nil:
+		return fmt.Errorf("start the event node: %w", err)
+	}
+	p.node = node
+	p.onClose(node.Close)
+	return nil
+}
+
+// openAll opens everything that commands and questions need.
+func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) (*parts, error) {
+	p, err := openLog(ctx, cfg, logger, alone)
+	if err != nil {
+		return p, err
+	}
+	if err := p.openDatabase(ctx); err != nil {
+		return p, err
+	}
+	if err := p.openVault(ctx); err != nil {
+		return p, err
+	}
+	p.models = llm.New(llm.Config{BaseURL: cfg.OpenAIBaseURL, APIKey: cfg.OpenAIKey,
+		WindowTokens: cfg.OpenAIWindow, Logger: logger})
+	p.onClose(func() error { p.models.Close(); return nil })
+	p.engine = commands.NewEngine(p.log, p.models, logger)
+	if p.logID, err = p.engine.Identify(ctx); err != nil {
+		return p, fmt.Errorf("identify the log: %w", err)
+	}
+	return p, postgres.Belongs(ctx, p.dsn, p.logID)
+}
+
+// databaseFile tells other commands on this folder where the Postgres that Prelude runs answers.
+const databaseFile = "postgres.dsn"
+
+func (p *parts) openDatabase(ctx context.Context) error {
+	if p.dsn = p.cfg.DatabaseURL; p.dsn == "" {
+		if err := p.startPostgres(ctx); err != nil {
+			return err
+		}
+	}
+	if err := postgres.Migrate(ctx, p.dsn, migrations.FS); err != nil {
+		return err
+	}
+	if err := postgres.Owned(ctx, p.dsn, projections.Build()...); err != nil {
+		return err
+	}
+	var err error
+	if p.pool, err = postgres.Open(ctx, p.dsn); err != nil {
+		return err
+	}
+	p.onClose(func() error { p.pool.Close(); return nil })
+	return nil
+}
+
+func (p *parts) startPostgres(ctx context.Context) error {
+	server, err := pgserver.Start(ctx, pgserver.Config{Dir: p.cfg.path("postgres"), Logger: p.logger})
+	if errors.Is(err, pgserver.ErrInUse) {
+		dsn, readErr := os.ReadFile(p.cfg.path(databaseFile))
+		if readErr != nil {
+			return err
+		}
+		p.dsn = string(dsn)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("start Postgres: %w", err)
+	}
+	p.server = server
+	p.onClose(server.Close)
+	p.dsn = server.DSN("postgres")
+	if err := os.WriteFile(p.cfg.path(databaseFile), []byte(p.dsn), 0o600); err != nil {
+		return fmt.Errorf("note where Postgres answers: %w", err)
+	}
+	return nil
+}
+
+func (p *parts) openVault(ctx context.Context) error {
+	fresh, err := vault.Fresh(ctx, p.pool)
+	if err != nil {
+		return fmt.Errorf("look at the vault: %w", err)
+	}
+	if fresh {
+		head, err := p.log.Head(ctx)
+		if err != nil {
+			return err
+		}
+		fresh = head == 0
+	}
+	if err := p.cfg.folder(); err != nil {
+		return err
+	}
+	key, made, err := vault.MasterKey(p.cfg.masterKey(), fresh)
+	if err != nil {
+		return err
+	}
+	if made {
+		p.logger.Warn("a master key was made: back this file up, apart from the database; without it nothing "+
+			"that people wrote can be read again", "file", p.cfg.masterKey())
+	}
+	if p.vault, err = vault.Open(ctx, p.pool, key); err != nil {
+		return err
+	}
+	p.log.Keys = p.vault
+	return nil
+}

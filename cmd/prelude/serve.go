@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"prelude/commands"
+	"prelude/domain/session"
+	"prelude/internal/api"
+	"prelude/internal/authn"
+	"prelude/internal/bus"
+	"prelude/internal/eventlog"
+	"prelude/internal/postgres"
+	"prelude/internal/search"
+	"prelude/projections"
+	"prelude/readmodels"
+)
+
+type serveCmd struct {
+	DevEnv bool `env:"PRELUDE_DEV_ENV" help:"Write the address and an API key to dev.env in the data folder."`
+}
+
+// Run serves until the context ends, then stops in the reverse order of the start.
+func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	logger := cfg.logger(s.err)
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	began := time.Now()
+	p, err := openAll(ctx, cfg, logger, true)
+	if err != nil {
+		return errors.Join(err, listener.Close(), p.Close())
+	}
+	srv, err := newServer(p, listener)
+	if err != nil {
+		return errors.Join(err, listener.Close(), p.Close())
+	}
+	srv.hello = func() error {
+		logger.Info("ready", "address", srv.url(), "start_ms", time.Since(began).Milliseconds())
+		return greet(ctx, p, srv.url(), c.DevEnv, s)
+	}
+	err = srv.run(ctx)
+	return errors.Join(err, p.Close())
+}
+
+// server is all that runs.
+type server struct {
+	*parts
+	listener net.Listener
+	http     *http.Server
+	api      *api.Server
+	hub      *commands.Hub
+	bus      *bus.Bus
+	engine   *projections.Engine
+	progress *projections.Progress
+	readers  []projections.Reader
+	live     *projections.Live
+	index    *search.Client
+	stopping chan struct{}
+	ready    atomic.Bool
+	hello    func() error // told when it is ready
+}
+
+func newServer(p *parts, l net.Listener) (*server, error) {
+	s := &server{parts: p, listener: l, hub: commands.NewHub(p.logger), stopping: make(chan struct{})}
+	instance, err := p.cfg.instance()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.openIndex(); err != nil {
+		return nil, err
+	}
+	if s.bus, err = bus.New(p.logger, map[string]bus.Consumer{
+		"usage": projections.Usage{Pool: p.pool}.Take}); err != nil {
+		return nil, err
+	}
+	s.readers = []projections.Reader{projections.RightsReader(), projections.ViewsReader(),
+		projections.OutReader(s.bus)}
+	s.progress = projections.NewProgress()
+	if s.index != nil {
+		s.readers = append(s.readers, projections.NewIndexReader(p.pool, s.progress, s.index))
+	}
+	s.progress.Watch(s.readers)
+	s.engine = &projections.Engine{Log: p.log, Pool: p.pool, Progress: s.progress, Logger: p.logger}
+	s.wire(session.Producer{Instance: instance, Boot: time.Now().UnixMilli()})
+	return s, nil
+}
+
+// wire builds the HTTP surface over the parts.
+func (s *server) wire(producer session.Producer) {
+	read := &readmodels.Reader{Pool: s.pool, Log: s.log}
+	if s.index != nil {
+		read.Search = s.index
+	}
+	e := s.parts.engine
+	s.api = &api.Server{
+		Presets:  commands.Presets{Engine: e},
+		Sessions: commands.Sessions{Engine: e, Hub: s.hub, Producer: producer},
+		Users:    commands.Users{Engine: e, MAC: s.vault.MasterMAC},
+		APIKeys:  commands.APIKeys{Engine: e},
+		Read:     read, Progress: s.progress, Log: s.log, LogID: s.logID, Version: version,
+		Ready: s.wrong, Stopping: s.stopping, Logger: s.logger,
+	}
+	s.api.Authn = authn.New(read, func(ctx context.Context) { s.api.AtEnd(ctx, projections.Rights) })
+	s.http = &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
+	s.live = &projections.Live{Log: s.log, Progress: s.progress, Logger: s.logger,
+		Seen: []func(eventlog.Record){s.seen}, Down: []func(){e.Forget, s.api.Authn.Forget}}
+}
+
+// seen tells those who keep something in memory what has happened.
+func (s *server) seen(rec eventlog.Record) {
+	s.parts.engine.Seen(rec.Stream, rec.Revision)
+	switch ev := rec.Event.(type) {
+	case session.ReplyCompleted:
+		s.hub.Ended(ev.Reply)
+	case session.ReplyFailed:
+		s.hub.Ended(ev.Reply)
+	case session.ReplyCancelled:
+		s.hub.Ended(ev.Reply)
+	}
+	if rec.Stream.Category == eventlog.APIKeyCategory || rec.Stream.Category == eventlog.UserCategory {
+		s.api.Authn.Forget()
+	}
+}
+
+func (s *server) url() string { return "http://" + s.listener.Addr().String() }
+
+// stopWithin is how long a stop may take in all.
+const (
+	stopReplies = 5 * time.Second // replies under way may end by themselves
+	stopWithin  = 9 * time.Second
+)
+
+// run runs everything; the first part to fail ends all.
+func (s *server) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	// The readers go on while replies are ended, so that their ends are seen.
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	started := make(chan struct{})
+	g.Go(func() error { return ended(work, s.live.Run(work, started)) })
+	g.Go(func() error { return ended(work, s.bus.Run(work)) })
+	g.Go(func() error {
+		<-s.bus.Running()
+		readers, rctx := errgroup.WithContext(work)
+		for _, r := range s.readers {
+			readers.Go(func() error { return s.engine.Run(rctx, r) })
+		}
+		return ended(work, readers.Wait())
+	})
+	g.Go(func() error {
+		err := s.http.Serve(s.listener)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return err
+	})
+	g.Go(func() error { return s.prepare(ctx, started) })
+	g.Go(func() error {
+		<-ctx.Done()
+		defer stopWork()
+		return s.stop()
+	})
+	return g.Wait()
+}
+
+// ended is nil where work was told to end.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// stop refuses new work, lets replies end or ends them, and then closes connections.
+func (s *server) stop() error {
+	s.ready.Store(false)
+	s.logger.Info("stopping", "replies", s.hub.Busy())
+	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	down := make(chan error, 1)
+	close(s.stopping)
+	go func() { down <- s.http.Shutdown(ctx) }()
+	err := s.hub.Drain(ctx, stopReplies)
+	if shut := <-down; shut != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	return err
+}
+
+// prepare makes the server ready: it waits until the readers have caught up, closes the replies that an
+// earlier start of this instance left, and says hello.
+func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
+	select {
+	case <-started:
+	case <-ctx.Done():
+		return nil
+	}
+	head, err := s.log.Head(ctx)
+	if err != nil {
+		return ended(ctx, err)
+	}
+	for _, name := range []string{projections.Rights, projections.Views} {
+		s.progress.Wait(ctx, name, head)
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := s.closeOrphans(ctx); err != nil {
+		return ended(ctx, err)
+	}
+	s.ready.Store(true)
+	return ended(ctx, s.hello())
+}
+
+func (s *server) closeOrphans(ctx context.Context) error {
+	producer := s.api.Sessions.Producer
+	orphans, err := s.api.Read.Orphans(ctx, producer.Instance, producer.Boot)
+	if err != nil {
+		return err
+	}
+	for _, o := range orphans {
+		if o.Session == "" {
+			err = s.api.Sessions.CloseLostCompletion(ctx, o.Org, o.Reply)
+		} else {
+			_, err = s.api.Sessions.CloseLost(ctx, o.Org, o.Session, o.Reply)
+		}
+		if err != nil {
+			return fmt.Errorf("close a lost reply: %w", err)
+		}
+	}
+	if len(orphans) > 0 {
+		s.logger.Warn("lost replies were closed", "replies", len(orphans))
+	}
+	return nil
+}
+
+// wrong lists what keeps this instance from answering.
+func (s *server) wrong(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var wrong []string
+	if !s.ready.Load() {
+		wrong = append(wrong, "starting or stopping")
+	}
+	if s.store.Ready(ctx) != nil {
+		wrong = append(wrong, "the event store does not answer")
+	}
+	if postgres.Ready(ctx, s.pool) != nil {
+		wrong = append(wrong, "the database does not answer")
+	}
+	return wrong
+}
+
+func (s *server) openIndex() error {
+	if s.cfg.OpenSearchURL == "" {
+		return nil
+	}
+	var err error
+	s.index, err = search.Open(search.Config{URL: s.cfg.OpenSearchURL, Logger: s.logger})
+	if err == nil {
+		s.onClose(s.index.Close)
+	}
+	return err
+}

@@ -1,0 +1,198 @@
+// Package commands changes things: each command loads an aggregate, asks whether the caller may, lets the
+// aggregate decide, and appends what was decided. It calls nothing else inside that; the model is called
+// between two of them. It never reads Postgres: what it knows is the log.
+package commands
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"prelude/domain"
+	"prelude/internal/eventlog"
+)
+
+// ErrMoved: others changed the thing again and again while this command tried to.
+var ErrMoved = &domain.Error{Kind: domain.Conflict, Code: "conflict",
+	Detail: "Others are changing it at this moment: try again."}
+
+// errReused is the refusal of an idempotency key that stood for another body.
+var errReused = &domain.Error{Kind: domain.Invalid, Code: "idempotency_key_reused",
+	Detail: "This Idempotency-Key was sent with another body."}
+
+// Engine is what all handlers need: the log with its cache, the vault, and a clock.
+type Engine struct {
+	Log    *eventlog.Log
+	Models Models
+	Now    func() time.Time
+	Logger *slog.Logger
+	cache  *cache
+}
+
+// NewEngine returns an engine over a log.
+func NewEngine(log *eventlog.Log, models Models, logger *slog.Logger) *Engine {
+	return &Engine{Log: log, Models: models, Logger: logger, cache: newCache(),
+		Now: func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }}
+}
+
+// Meta is who gives a command, and as which.
+type Meta struct {
+	By          domain.Principal
+	Command     uuid.UUID // made once, at the edge
+	Repeatable  bool      // the caller sent an Idempotency-Key: it may have been done before
+	Body        []byte    // what was asked for, canonical; compared in a repeat
+	IfMatch     string    // an ETag without quotes; empty: any
+	Correlation string    // the request id
+	step        string
+	rule        string
+}
+
+// Step returns m as the named step of a command that appends more than once.
+func (m Meta) Step(name string) Meta {
+	m.step = name
+	return m
+}
+
+func (m Meta) stepID() uuid.UUID { return uuid.NewSHA1(m.Command, []byte("step:"+m.step)) }
+
+// derive makes the nth id of a kind that the command makes.
+func (m Meta) derive(prefix string, n byte) string {
+	id := uuid.NewSHA1(m.Command, append([]byte(prefix), n))
+	return domain.EncodeID(prefix, id)
+}
+
+// Left is what a command left: the state, where it stands in its stream and in the log, and whether the
+// command had been done before.
+type Left[S any] struct {
+	State    S
+	Revision eventlog.Revision
+	Position eventlog.Position
+	Replayed bool
+}
+
+type evolver[S, E any] interface{ Evolve(e E) S }
+
+// attempts is how often a command decides anew when others were first.
+const attempts = 5
+
+// transact runs one command: load, decide, append, and again from the load if the stream moved meanwhile.
+// Decide is given the command's meta to note in it the rule that allowed it.
+func transact[S evolver[S, E], E any](
+	ctx context.Context, e *Engine, stream eventlog.Stream, meta Meta, decide func(S, *Meta) ([]E, error),
+) (Left[S], error) {
+	fresh := false
+	for range attempts {
+		was, err := load[S, E](ctx, e, stream, fresh)
+		if err != nil {
+			return Left[S]{}, err
+		}
+		if done, err := e.repeated(ctx, was.recent, stream, meta); done || err != nil {
+			return was.left(true), err
+		}
+		events, err := decide(was.State, &meta)
+		if (err != nil || len(events) == 0) && was.cached {
+			// A refusal, or nothing to do, must not rest on a state that may be behind.
+			fresh = true
+			continue
+		}
+		if err != nil || len(events) == 0 {
+			return was.left(false), err
+		}
+		now, err := store(ctx, e, stream, was, meta, events)
+		if errors.Is(err, eventlog.ErrMoved) {
+			fresh = true
+			continue
+		}
+		return now.left(false), err
+	}
+	return Left[S]{}, ErrMoved
+}
+
+// store appends what was decided and folds it onto the state it was decided on.
+func store[S evolver[S, E], E any](
+	ctx context.Context, e *Engine, stream eventlog.Stream, was folded[S], meta Meta, events []E,
+) (folded[S], error) {
+	at := e.Now()
+	stored := eventlog.Meta{
+		Org: string(meta.By.Org), User: string(meta.By.User), Key: string(meta.By.Key), Job: meta.By.Job,
+		Command: meta.Command, Step: meta.stepID(), Rule: meta.rule, Correlation: meta.Correlation, At: at,
+	}
+	var err error
+	if meta.Repeatable {
+		if stored.Body, err = e.bodyMAC(ctx, stream, meta); err != nil {
+			return was, err
+		}
+	}
+	list := make([]any, len(events))
+	for i, ev := range events {
+		list[i] = ev
+	}
+	if err := e.ensureKeys(ctx, list); err != nil {
+		return was, err
+	}
+	done, list, err := e.Log.Append(ctx, stream, was.Revision, stored, list)
+	if err != nil {
+		return was, err
+	}
+	now := was
+	for _, ev := range list {
+		now.State = now.State.Evolve(ev.(E)) //nolint:forcetypeassert // they were made of E above
+	}
+	now.Revision, now.Position, now.cached = done.Revision, done.Position, false
+	now.recent = now.recent.with(stored, done.Revision)
+	e.cache.put(stream, now.Revision, now)
+	return now, nil
+}
+
+// repeated says whether the command's step is remembered; with another body it is refused.
+func (e *Engine) repeated(ctx context.Context, r *remembered, s eventlog.Stream, m Meta) (bool, error) {
+	if !m.Repeatable {
+		return false, nil
+	}
+	was := r.find(m.stepID())
+	if was == nil {
+		return false, nil
+	}
+	mac, err := e.bodyMAC(ctx, s, m)
+	if err != nil {
+		return false, err
+	}
+	if !hmac.Equal([]byte(mac), []byte(was.body)) {
+		return false, errReused
+	}
+	return true, nil
+}
+
+// bodyMAC is made under the key of whoever's texts the body holds, so that erasing them erases it too.
+func (e *Engine) bodyMAC(ctx context.Context, s eventlog.Stream, m Meta) (string, error) {
+	id := domain.OrgKey(m.By.Org)
+	switch s.Category {
+	case eventlog.SessionCategory:
+		id = domain.AuthorKey(m.By.Org, domain.SessionID(s.Object()), m.By.User)
+	case eventlog.CompletionCategory, eventlog.UserCategory:
+		id = domain.UserKey(m.By.Org, m.By.User)
+	}
+	if err := e.Log.Keys.Ensure(ctx, id); err != nil {
+		return "", err
+	}
+	keys, err := e.Log.Keys.Find(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	return base64.RawStdEncoding.EncodeToString(keys[id].MAC("body|"+s.Category, m.Body)[:16]), nil
+}
+
+// MatchETag compares the state's ETag with the one that was asked for.
+func (m Meta) MatchETag(etag string) error {
+	if m.IfMatch == "" || m.IfMatch == "*" || m.IfMatch == etag {
+		return nil
+	}
+	e := *domain.ErrStale
+	e.ETag = etag
+	return &e
+}

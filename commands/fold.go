@@ -1,0 +1,179 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/maypok86/otter/v2"
+
+	"prelude/internal/eventlog"
+)
+
+// folded is a stream's state with what is remembered of the commands that made it. It is a value: what the
+// cache holds is never changed.
+type folded[S any] struct {
+	State    S
+	Revision eventlog.Revision
+	Position eventlog.Position
+	recent   *remembered
+	cached   bool // it came from the cache and may be behind
+}
+
+func (f folded[S]) left(replayed bool) Left[S] {
+	return Left[S]{State: f.State, Revision: f.Revision, Position: f.Position, Replayed: replayed}
+}
+
+// load folds a stream. Without fresh a cached state is taken as it is; with it, what came since is read.
+// Texts under an org's key are opened: the states of presets hold them.
+func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlog.Stream, fresh bool,
+) (folded[S], error) {
+	f := folded[S]{Revision: eventlog.None}
+	if hit, ok := e.cache.get(stream); ok {
+		f = hit.(folded[S]) //nolint:forcetypeassert // a category has one type of state
+		f.cached = true
+		if !fresh {
+			return f, nil
+		}
+	}
+	var batch []eventlog.Record
+	for rec, err := range e.Log.Read(ctx, stream, f.Revision+1, eventlog.Forwards) {
+		if err != nil {
+			return f, fmt.Errorf("load a %s: %w", stream.Category, err)
+		}
+		batch = append(batch, rec)
+	}
+	if err := e.Log.Open(ctx, batch, "o."); err != nil {
+		return f, fmt.Errorf("load a %s: %w", stream.Category, err)
+	}
+	for _, rec := range batch {
+		ev, ok := rec.Event.(E)
+		if !ok {
+			return f, fmt.Errorf("load a %s: %s does not belong there", stream.Category, rec.Name)
+		}
+		f.State = f.State.Evolve(ev)
+		f.Revision, f.Position = rec.Revision, rec.Position
+		f.recent = f.recent.with(rec.Meta, rec.Revision)
+	}
+	f.cached = false
+	if f.Revision != eventlog.None {
+		e.cache.put(stream, f.Revision, f)
+	}
+	return f, nil
+}
+
+// remembered is a list of the steps that made a state, newest first.
+type remembered struct {
+	step   uuid.UUID
+	body   string
+	at     time.Time
+	before *remembered
+	length int
+}
+
+const (
+	rememberFor  = 24 * time.Hour
+	rememberMost = 1000
+)
+
+// with adds a step; events of one step are one entry.
+func (r *remembered) with(m eventlog.Meta, _ eventlog.Revision) *remembered {
+	if r != nil && r.step == m.Step {
+		return r
+	}
+	n := &remembered{step: m.Step, body: m.Body, at: m.At, before: r, length: 1}
+	if r != nil {
+		n.length = r.length + 1
+	}
+	if n.length >= 2*rememberMost {
+		n = n.trimmed()
+	}
+	return n
+}
+
+func (r *remembered) trimmed() *remembered {
+	var kept []*remembered
+	for n := r; n != nil && len(kept) < rememberMost; n = n.before {
+		kept = append(kept, n)
+	}
+	var head *remembered
+	for i := len(kept) - 1; i >= 0; i-- {
+		c := *kept[i]
+		c.before, c.length = head, len(kept)-i
+		head = &c
+	}
+	return head
+}
+
+// find looks a step up among those remembered. A stream's first step, its creation, is remembered for ever
+// where it is still in the list.
+func (r *remembered) find(step uuid.UUID) *remembered {
+	if r == nil {
+		return nil
+	}
+	newest := r.at
+	for n, i := r, 0; n != nil && i < rememberMost; n, i = n.before, i+1 {
+		if n.step == step && (newest.Sub(n.at) <= rememberFor || n.before == nil) {
+			return n
+		}
+	}
+	return nil
+}
+
+// cache keeps states by stream. An older state never replaces a newer one.
+type cache struct {
+	states *otter.Cache[eventlog.Stream, entry]
+}
+
+type entry struct {
+	revision eventlog.Revision
+	state    any
+}
+
+func newCache() *cache {
+	return &cache{otter.Must(&otter.Options[eventlog.Stream, entry]{MaximumSize: 20_000})}
+}
+
+func (c *cache) get(s eventlog.Stream) (any, bool) {
+	e, ok := c.states.GetIfPresent(s)
+	return e.state, ok
+}
+
+func (c *cache) put(s eventlog.Stream, revision eventlog.Revision, state any) {
+	c.states.Compute(s, func(old entry, found bool) (entry, otter.ComputeOp) {
+		if found && old.revision >= revision {
+			return old, otter.CancelOp
+		}
+		return entry{revision, state}, otter.WriteOp
+	})
+}
+
+// Seen tells the cache that a stream has reached a revision; a state that is behind it is dropped. The live
+// subscription calls it.
+func (e *Engine) Seen(s eventlog.Stream, revision eventlog.Revision) {
+	e.cache.states.Compute(s, func(old entry, found bool) (entry, otter.ComputeOp) {
+		if found && old.revision < revision {
+			return entry{}, otter.InvalidateOp
+		}
+		return old, otter.CancelOp
+	})
+}
+
+// Forget empties the cache: while the live subscription is down nothing says what is behind.
+func (e *Engine) Forget() { e.cache.states.InvalidateAll() }
+
+// ensureKeys makes the keys that open secrets among events need.
+func (e *Engine) ensureKeys(ctx context.Context, events []any) error {
+	ids := eventlog.KeysOf(events)
+	if len(ids) == 0 {
+		return nil
+	}
+	return e.Log.Keys.Ensure(ctx, ids...)
+}
+
+// exists says whether a stream has any event.
+func exists[S evolver[S, E], E any](ctx context.Context, e *Engine, s eventlog.Stream) (S, bool, error) {
+	f, err := load[S, E](ctx, e, s, true)
+	return f.State, f.Revision != eventlog.None, err
+}

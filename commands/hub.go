@@ -1,0 +1,259 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"prelude/domain"
+	"prelude/domain/receipt"
+	"prelude/domain/session"
+	"prelude/internal/eventlog"
+)
+
+// Hub holds the replies that this process makes, and for a while those that it made, so that anyone who may
+// can follow them. Who follows may leave: the reply goes on.
+type Hub struct {
+	Logger  *slog.Logger
+	mu      sync.Mutex
+	replies map[domain.ReplyID]*Run
+	closed  bool
+	work    sync.WaitGroup
+	free    func(time.Duration, func()) *time.Timer
+}
+
+// NewHub returns an empty hub.
+func NewHub(logger *slog.Logger) *Hub {
+	return &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, free: time.AfterFunc}
+}
+
+// keepEnded is how long an ended reply stays in the hub: until the views surely have it.
+const keepEnded = time.Minute
+
+// Run is a reply that is being made, or was made just now, by this process.
+type Run struct {
+	Reply     domain.ReplyID
+	Org       domain.OrgID
+	Owner     domain.UserID
+	Session   domain.SessionID // empty: a completion
+	Message   domain.MessageID
+	Preset    *session.PresetVersion
+	Model     string
+	StartedAt time.Time
+	Position  eventlog.Position // of its start
+
+	cancel context.CancelCauseFunc
+	mu     sync.Mutex
+	text   []byte
+	tools  []Chunk // chunks with tool calls, for OpenAI clients
+	end    *Ending
+	wake   chan struct{} // closed at the next change; nil: nobody waits
+}
+
+// Ending is how a reply ended.
+type Ending struct {
+	Status    string // completed, failed, cancelled
+	Finish    string
+	Usage     receipt.Usage
+	Cost      int64
+	Code      string
+	Detail    string
+	Retryable bool
+	Position  eventlog.Position
+	At        time.Time
+}
+
+// The causes for which a reply is ended early.
+var errShutdown = errors.New("the process is stopping")
+
+// cancelledBy is the cause of a reply that somebody cancelled.
+type cancelledBy struct{ user domain.UserID }
+
+func (cancelledBy) Error() string { return "the reply was cancelled" }
+
+// Find gives a reply that this process makes or has just made.
+func (h *Hub) Find(id domain.ReplyID) *Run {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.replies[id]
+}
+
+// start makes a reply known, and makes it in a goroutine that the hub waits for.
+func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	r.cancel = cancel
+	h.mu.Lock()
+	h.replies[r.Reply] = r
+	h.work.Add(1)
+	if h.closed {
+		cancel(errShutdown)
+	}
+	h.mu.Unlock()
+	go func() {
+		defer h.work.Done()
+		defer cancel(nil)
+		r.finish(work(ctx, r))
+		h.free(keepEnded, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			delete(h.replies, r.Reply)
+		})
+	}()
+}
+
+// Drain takes no new replies, gives those under way some time to end by themselves, ends the rest as
+// interrupted, and waits until all ends are in the log, or until the context ends.
+func (h *Hub) Drain(ctx context.Context, patience time.Duration) error {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		h.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-time.After(patience):
+	case <-ctx.Done():
+	}
+	h.interrupt()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (h *Hub) interrupt() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.replies {
+		r.cancel(errShutdown)
+	}
+}
+
+// Busy counts the replies that are under way.
+func (h *Hub) Busy() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for _, r := range h.replies {
+		if _, ended := r.Ended(); !ended {
+			n++
+		}
+	}
+	return n
+}
+
+// add appends to the text and wakes who waits. It says how many bytes there are.
+func (r *Run) add(c Chunk) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.text = append(r.text, c.Text...)
+	if c.ToolCalls != nil {
+		r.tools = append(r.tools, c)
+	}
+	r.signal()
+	return len(r.text)
+}
+
+func (r *Run) signal() {
+	if r.wake != nil {
+		close(r.wake)
+		r.wake = nil
+	}
+}
+
+func (r *Run) finish(e Ending) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end = &e
+	r.signal()
+}
+
+// Ended says how the reply ended, if it has.
+func (r *Run) Ended() (Ending, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.end == nil {
+		return Ending{}, false
+	}
+	return *r.end, true
+}
+
+// Text is what there is so far.
+func (r *Run) Text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return string(r.text)
+}
+
+// Progress is what a follower has not seen yet.
+type Progress struct {
+	Text  []byte  // not to be changed
+	Tools []Chunk // after the first that were seen
+	End   *Ending // the last there is
+}
+
+// Next waits until there is text after the first from bytes, or tool calls after the first seen ones, or the
+// end. It ends with the context.
+func (r *Run) Next(ctx context.Context, from, seen int) (Progress, error) {
+	for {
+		p, wait := r.since(from, seen)
+		if wait == nil {
+			return p, nil
+		}
+		select {
+		case <-wait:
+		case <-ctx.Done():
+			return Progress{}, context.Cause(ctx)
+		}
+	}
+}
+
+// Peek is all there is now, and whether the reply has ended.
+func (r *Run) Peek() (Progress, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return Progress{Text: r.text[:len(r.text):len(r.text)], Tools: r.tools[:len(r.tools):len(r.tools)],
+		End: r.end}, r.end != nil
+}
+
+func (r *Run) since(from, seen int) (Progress, chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := Progress{End: r.end}
+	if from < len(r.text) {
+		p.Text = r.text[from:len(r.text):len(r.text)]
+	}
+	if seen < len(r.tools) {
+		p.Tools = r.tools[seen:len(r.tools):len(r.tools)]
+	}
+	if p.Text != nil || p.Tools != nil || p.End != nil {
+		return p, nil
+	}
+	if r.wake == nil {
+		r.wake = make(chan struct{})
+	}
+	return p, r.wake
+}
+
+// Wait waits for the end.
+func (r *Run) Wait(ctx context.Context) (Ending, error) {
+	from := 0
+	for {
+		p, err := r.Next(ctx, from, 1<<30)
+		if err != nil {
+			return Ending{}, err
+		}
+		if p.End != nil {
+			return *p.End, nil
+		}
+		from += len(p.Text)
+	}
+}

@@ -1,0 +1,157 @@
+package commands
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"prelude/domain"
+	"prelude/domain/receipt"
+	"prelude/domain/session"
+	"prelude/internal/eventlog"
+)
+
+func newCommand() uuid.UUID { return uuid.New() }
+
+// ender records how a reply ended; won says that it was this end which is recorded.
+type ender func(ctx context.Context, r *Run, e session.End) (at eventlog.Position, won bool, err error)
+
+// recordFor is how long the end of a reply is tried to be recorded.
+const recordFor = 30 * time.Second
+
+// produce makes a reply in the background: it asks the model, gathers the text, and records the end.
+func (h Sessions) produce(r *Run, t turn, end ender) {
+	h.Hub.start(r, func(ctx context.Context, r *Run) Ending {
+		e := h.converse(ctx, r, t)
+		e.Reply = r.Reply
+		// The reply is there, whatever became of who asked for it: its end is recorded in any case.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
+		defer cancel()
+		at, won, err := end(ctx, r, e)
+		if err != nil {
+			h.Logger.Error("a reply's end is not recorded", "reply", r.Reply, "error", err)
+			e = session.Lost(r.Reply)
+		}
+		if err == nil && !won {
+			e.Cancelled = true // the first ending wins: somebody ended it elsewhere
+		}
+		return ending(e, at, h.Now())
+	})
+}
+
+func ending(e session.End, at eventlog.Position, now time.Time) Ending {
+	end := Ending{Status: "completed", Finish: e.Finish, Usage: e.Usage, Code: e.Code, Detail: e.Detail,
+		Retryable: e.Retryable, Position: at, At: now}
+	switch {
+	case e.Cancelled:
+		end.Status, end.Code, end.Detail, end.Retryable = "cancelled", "", "", false
+	case e.Code != "":
+		end.Status = "failed"
+	}
+	return end
+}
+
+// converse asks the model and follows it to the end, whichever that is.
+func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
+	req := ModelRequest{Request: t.assembly.Request}
+	if t.preset != nil {
+		req.Preset = t.preset.Name
+	}
+	var e session.End
+	var used *receipt.Usage
+	length := 0
+	for chunk, err := range h.Models.Stream(ctx, t.route, req) {
+		if err != nil {
+			e = failure(ctx, err)
+			break
+		}
+		if chunk.Usage != nil {
+			used = chunk.Usage
+		}
+		if chunk.Finish != "" {
+			e.Finish = chunk.Finish
+		}
+		if chunk.Text == "" && chunk.ToolCalls == nil {
+			continue
+		}
+		room := session.MaxReply - length
+		whole := len(chunk.Text) <= room
+		chunk.Text = session.Cut(chunk.Text, room)
+		if length = r.add(chunk); !whole {
+			e.Finish = "length"
+			break
+		}
+	}
+	e.Text = r.Text()
+	e.Usage = usage(used, t, len(e.Text))
+	return e
+}
+
+// usage is what the provider counted, else an estimate.
+func usage(said *receipt.Usage, t turn, bytes int) receipt.Usage {
+	if said != nil {
+		return *said
+	}
+	return receipt.Usage{InputTokens: t.assembly.Window.Used, OutputTokens: receipt.Tokens(bytes)}
+}
+
+// failure is how a reply ends that ends early.
+func failure(ctx context.Context, err error) session.End {
+	var by cancelledBy
+	if cause := context.Cause(ctx); errors.As(cause, &by) {
+		return session.End{Cancelled: true, By: by.user}
+	} else if errors.Is(cause, errShutdown) {
+		return session.End{Code: "interrupted", Retryable: true,
+			Detail: "The process that made the reply was stopped."}
+	}
+	var up *UpstreamError
+	if errors.As(err, &up) {
+		return session.End{Code: up.Code, Detail: up.Detail, Retryable: up.Retryable}
+	}
+	return session.End{Code: "upstream_error", Detail: "The model could not be asked.", Retryable: true}
+}
+
+// endTurn records the end of a turn's reply.
+func (h Sessions) endTurn(meta Meta) ender {
+	meta = meta.Step("end")
+	meta.Repeatable, meta.IfMatch = false, ""
+	return func(ctx context.Context, r *Run, e session.End) (eventlog.Position, bool, error) {
+		won := false
+		left, err := transact(ctx, h.Engine, eventlog.SessionStream(r.Org, r.Session), meta,
+			func(s session.Session, _ *Meta) ([]session.Event, error) {
+				events, err := s.End(e, h.Now())
+				won = len(events) > 0
+				return events, err
+			})
+		return left.Position, won, err
+	}
+}
+
+// Cancel ends a reply of a session of the caller's. One that has ended stays as it is.
+func (h Sessions) Cancel(ctx context.Context, id domain.SessionID, reply domain.ReplyID, meta Meta) error {
+	if r := h.Hub.Find(reply); r != nil && r.Org == meta.By.Org && r.Owner == meta.By.User {
+		r.cancel(cancelledBy{meta.By.User})
+		_, err := r.Wait(ctx)
+		return err
+	}
+	if id == "" {
+		return nil
+	}
+	_, err := h.change(ctx, id, meta.Step("cancel"),
+		func(s session.Session, m *Meta) ([]session.Event, error) {
+			return s.End(session.End{Reply: reply, Cancelled: true, By: m.By.User}, h.Now())
+		})
+	return err
+}
+
+// Ended tells the hub that a reply's end was recorded, perhaps by another: its producer stops. The live
+// subscription calls it.
+func (h *Hub) Ended(reply domain.ReplyID) {
+	if r := h.Find(reply); r != nil {
+		if _, ended := r.Ended(); !ended {
+			r.cancel(cancelledBy{})
+		}
+	}
+}

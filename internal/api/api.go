@@ -1,0 +1,139 @@
+// Package api is the HTTP surface: it reads requests, gives commands and asks questions, and writes answers.
+// It decides nothing: who may and what is consistent is decided where the state is.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/go-chi/chi/v5"
+	"github.com/maypok86/otter/v2"
+
+	"prelude/commands"
+	"prelude/domain"
+	"prelude/internal/authn"
+	"prelude/internal/eventlog"
+	"prelude/readmodels"
+)
+
+// Progress is the port to how far the readers have come.
+type Progress interface {
+	// At is how far a reader has come.
+	At(reader string) eventlog.Position
+	// Wait waits until a reader has reached a position; false: the context ended first.
+	Wait(ctx context.Context, reader string, want eventlog.Position) bool
+}
+
+// The readers that answers wait for.
+const (
+	rightsReader = "rights"
+	viewsReader  = "views"
+	indexReader  = "index"
+)
+
+// Server serves the HTTP surface.
+type Server struct {
+	Presets  commands.Presets
+	Sessions commands.Sessions
+	Users    commands.Users
+	APIKeys  commands.APIKeys
+	Read     *readmodels.Reader
+	Authn    *authn.Authenticator
+	Progress Progress
+	Log      *eventlog.Log
+	LogID    string
+	Version  string
+	Ready    func(ctx context.Context) []string // what is wrong; none: ready
+	Stopping <-chan struct{}                    // closed when streams are to end
+	Logger   *slog.Logger
+	last     *otter.Cache[domain.UserID, eventlog.Position]
+	api      huma.API
+	document []byte
+}
+
+// Handler builds the routes.
+func (s *Server) Handler() http.Handler {
+	s.last = otter.Must(&otter.Options[domain.UserID, eventlog.Position]{MaximumSize: 10_000,
+		ExpiryCalculator: otter.ExpiryWriting[domain.UserID, eventlog.Position](time.Minute)})
+	mux := chi.NewMux()
+	mux.Use(s.observe, wholeModel)
+	mux.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		s.write(w, r, problem(http.StatusNotFound, "not_found", "There is no such route."))
+	})
+	mux.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		s.write(w, r, problem(http.StatusMethodNotAllowed, "method_not_allowed",
+			"This route does not take this method."))
+	})
+	s.api = humachi.New(mux, config())
+	s.routes()
+	s.open(mux)
+	return mux
+}
+
+func config() huma.Config {
+	c := huma.DefaultConfig("Prelude", "1")
+	c.CreateHooks = nil // no $schema in bodies
+	c.OpenAPIPath, c.DocsPath, c.SchemasPath = "", "", ""
+	c.Formats = map[string]huma.Format{"application/json": format, "json": format}
+	c.NoFormatFallback = false
+	c.RejectUnknownQueryParameters = true
+	c.Info.Description = "A chat backend whose unit of reuse is the preset: a named, versioned system prompt."
+	c.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"key": {Type: "http", Scheme: "bearer", Description: "An API key."}}
+	c.Security = []map[string][]string{{"key": {}}}
+	return c
+}
+
+func init() {
+	// huma's own errors would repeat what was sent. Both are globals of huma.
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
+		return answer(ctx.Context(), ctx.URL().Path, humaProblem(status, msg, errs...))
+	}
+	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
+		return humaProblem(status, msg, errs...)
+	}
+	huma.ValidateStrictCasing = true
+}
+
+// answer is a problem in the envelope of the route it is for.
+func answer(ctx context.Context, path string, p *Problem) huma.StatusError {
+	c := *p
+	if s, ok := ctx.Value(seenKey{}).(*seen); ok {
+		c.Instance = s.id
+	}
+	if openAIPath(path) {
+		return toOpenAI(&c)
+	}
+	return &c
+}
+
+// write answers outside of huma.
+func (s *Server) write(w http.ResponseWriter, r *http.Request, p *Problem) {
+	e := answer(r.Context(), r.URL.Path, p)
+	for name, values := range p.headers {
+		w.Header()[name] = values
+	}
+	contentType := "application/json"
+	if f, ok := e.(huma.ContentTypeFilter); ok { //nolint:errorlint // it is one of our two types
+		contentType = f.ContentType(contentType)
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(p.Status)
+	if err := json.NewEncoder(w).Encode(e); err != nil {
+		s.Logger.Debug("an answer was not taken", "error", err)
+	}
+}
+
+// failed turns a handler's error into the answer, and logs a fault once.
+func (s *Server) failed(ctx context.Context, path string, err error) error {
+	p, fault := toProblem(err)
+	if fault {
+		s.Logger.Error("a request failed", "request_id", requestID(ctx), "error", err)
+	}
+	return huma.ErrorWithHeaders(answer(ctx, path, p), p.headers)
+}

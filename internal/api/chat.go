@@ -1,0 +1,191 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"prelude/commands"
+	"prelude/domain"
+	"prelude/domain/session"
+)
+
+type chatIn struct {
+	Command
+	Session string `header:"Prelude-Session" doc:"ses_…: post the last user message there, as a turn"`
+	RawBody []byte `contentType:"application/json"`
+}
+
+// chatOut is the answer of a completion. Its body is written by hand: a stream, or whole.
+type chatOut struct {
+	Session  string `header:"Prelude-Session"`
+	Reply    string `header:"Prelude-Reply"`
+	Preset   string `header:"Prelude-Preset"`
+	Replayed string `header:"Idempotency-Replayed"`
+	Position string `header:"Prelude-Position"`
+	Body     func(huma.Context)
+}
+
+// completeChat answers an OpenAI client. Hanging up does not stop the reply.
+func (s *Server) completeChat(ctx context.Context, in *chatIn) (*chatOut, error) {
+	r, err := readChat(in.RawBody)
+	if err != nil {
+		return nil, err
+	}
+	out := &chatOut{Session: in.Session}
+	reply, err := s.beginChat(ctx, in, r, out)
+	if err != nil {
+		return nil, modelNotFound(err)
+	}
+	src, err := s.source(ctx, in.Who, reply)
+	if err != nil {
+		return nil, err
+	}
+	c := chat{s: s, src: src, r: r}
+	if p := src.body().Preset; p != nil {
+		out.Preset = p.ID + "@v" + strconv.Itoa(p.Version)
+	}
+	out.Reply = string(reply)
+	// The header is held until there is something to say, so that a model that fails at once is a status.
+	first, err := c.first(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.Stream {
+		out.Body = func(hc huma.Context) { c.stream(hc, first) }
+		return out, nil
+	}
+	return out, c.whole(ctx, out)
+}
+
+// beginChat starts the reply: of a session, or by itself.
+func (s *Server) beginChat(ctx context.Context, in *chatIn, r chatRequest, out *chatOut,
+) (domain.ReplyID, error) {
+	if in.Session != "" {
+		content, err := r.lastUser()
+		if err != nil {
+			return "", err
+		}
+		cmd := commands.PostMessage{Session: domain.SessionID(in.Session), Content: content}
+		if r.Preset != nil {
+			cmd.Variables = r.Preset.Variables
+		}
+		posted, err := s.Sessions.Post(ctx, cmd, in.meta(in.RawBody))
+		out.Position, out.Replayed = s.noted(in.Who, posted.Position), replayed(posted.Replayed)
+		return posted.Reply, err
+	}
+	cmd, err := r.command()
+	if err != nil {
+		return "", err
+	}
+	done, err := s.Sessions.Complete(ctx, cmd, in.meta(in.RawBody))
+	out.Position, out.Replayed = s.noted(in.Who, done.Position), replayed(done.Replayed)
+	return done.Reply, err
+}
+
+// chat is a reply on its way to an OpenAI client.
+type chat struct {
+	s   *Server
+	src *source
+	r   chatRequest
+}
+
+// first waits for the first text, or the end. A reply that failed before is an error of its own status.
+func (c chat) first(ctx context.Context) (commands.Progress, error) {
+	if c.src.run == nil {
+		return commands.Progress{}, upstreamProblem(c.src.body(), false)
+	}
+	p, err := c.src.run.Next(ctx, 0, 0)
+	if err == nil && p.End != nil {
+		err = upstreamProblem(c.src.body(), len(p.Text) > 0 && c.r.Stream)
+	}
+	return p, err
+}
+
+// upstreamProblem is the status of a reply that did not complete; shown says that a part of it can be sent still.
+func upstreamProblem(b messageBody, shown bool) error {
+	if shown || b.Status == "completed" || b.Status == "running" {
+		return nil
+	}
+	if b.Error == nil {
+		return problem(http.StatusConflict, "cancelled", "The reply was cancelled.")
+	}
+	status := http.StatusBadGateway
+	switch b.Error.Code {
+	case "upstream_timeout":
+		status = http.StatusGatewayTimeout
+	case "upstream_rate_limited", "interrupted", "lost":
+		status = http.StatusServiceUnavailable
+	}
+	p := problem(status, b.Error.Code, b.Error.Detail)
+	if status == http.StatusServiceUnavailable {
+		p.RetryAfter = retryUnavailable
+		p.headers.Set("Retry-After", strconv.Itoa(retryUnavailable))
+	}
+	return p
+}
+
+// head is what every answer and chunk carries.
+func (c chat) head(object string) map[string]any {
+	b := c.src.body()
+	return map[string]any{"id": "chatcmpl-" + b.ID, "object": object, "created": b.At.Unix(),
+		"model": c.r.Model, "system_fingerprint": fingerprint(c.preset(), b.Model)}
+}
+
+func (c chat) preset() *session.PresetVersion {
+	if c.src.run != nil {
+		return c.src.run.Preset
+	}
+	return c.src.ended.Preset
+}
+
+// fingerprint names what answers: the preset's content and the model.
+func fingerprint(p *session.PresetVersion, model string) string {
+	if p == nil {
+		return "prelude-" + strings.ReplaceAll(model, "/", "-")
+	}
+	return "prelude-" + p.Hash.ETag()[:12]
+}
+
+// whole answers when the reply is over.
+func (c chat) whole(ctx context.Context, out *chatOut) error {
+	if err := c.src.wait(ctx, c.s.Stopping); err != nil {
+		return err
+	}
+	b := c.src.body()
+	if err := upstreamProblem(b, false); err != nil {
+		return err
+	}
+	answer := c.head("chat.completion")
+	message := map[string]any{"role": "assistant", "content": *b.Content, "refusal": nil}
+	if calls := c.toolCalls(); calls != nil {
+		message["tool_calls"] = calls
+		if *b.Content == "" {
+			message["content"] = nil
+		}
+	}
+	answer["choices"] = []any{map[string]any{"index": 0, "message": message, "logprobs": nil,
+		"finish_reason": b.Finish}}
+	answer["usage"] = usageOpenAI(b)
+	out.Body = func(hc huma.Context) {
+		hc.SetHeader("Content-Type", "application/json")
+		hc.SetStatus(http.StatusOK)
+		if err := format.Marshal(hc.BodyWriter(), answer); err != nil {
+			c.s.Logger.Debug("an answer was not taken", "error", err)
+		}
+	}
+	return nil
+}
+
+func usageOpenAI(b messageBody) map[string]int {
+	if b.Usage == nil {
+		return nil
+	}
+	return map[string]int{"prompt_tokens": b.Usage.InputTokens, "completion_tokens": b.Usage.OutputTokens,
+		"total_tokens": b.Usage.InputTokens + b.Usage.OutputTokens}
+}
+
+const chatBodyBytes = 8 << 20

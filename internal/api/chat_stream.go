@@ -1,0 +1,160 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"prelude/commands"
+)
+
+// stream writes the chunks of a reply as OpenAI's clients read them, to its end.
+func (c chat) stream(hc huma.Context, first commands.Progress) {
+	w := c.s.eventStream(hc)
+	head := c.head("chat.completion.chunk")
+	c.chunk(w, head, map[string]any{"role": "assistant", "content": ""}, nil)
+	if c.src.run == nil {
+		c.chunk(w, head, map[string]any{"content": c.src.ended.Text.Text}, nil)
+	} else if !c.followChunks(hc, w, head, first) {
+		return
+	}
+	c.end(w, head)
+}
+
+// followChunks writes what comes until the end; false: nobody listens any more.
+func (c chat) followChunks(hc huma.Context, w *events, head map[string]any, p commands.Progress) bool {
+	at, seen := 0, 0
+	for !w.gone {
+		if len(p.Text) > 0 {
+			at += len(p.Text)
+			c.chunk(w, head, map[string]any{"content": string(p.Text)}, nil)
+		}
+		for _, t := range p.Tools {
+			seen++
+			c.chunk(w, head, map[string]any{"tool_calls": t.ToolCalls}, nil)
+		}
+		if p.End != nil && len(p.Text) == 0 && len(p.Tools) == 0 {
+			return true
+		}
+		var err error
+		if p, err = c.next(hc, w, at, seen); err != nil {
+			return false
+		}
+	}
+	return false
+}
+
+func (c chat) next(hc huma.Context, w *events, at, seen int) (commands.Progress, error) {
+	for {
+		ctx, cancel := context.WithTimeoutCause(hc.Context(), heartbeat, errBeat)
+		p, err := c.src.run.Next(ctx, at, seen)
+		cancel()
+		if !errors.Is(err, errBeat) {
+			return p, err
+		}
+		if w.comment(); w.gone {
+			return p, errBeat
+		}
+	}
+}
+
+// end writes the last chunks: the finish, the usage if it was asked for, and [DONE]; or the error.
+func (c chat) end(w *events, head map[string]any) {
+	b := c.src.body()
+	if err := upstreamProblem(b, false); err != nil {
+		p, _ := toProblem(err)
+		w.data(toOpenAI(p))
+		return
+	}
+	c.chunk(w, head, map[string]any{}, b.Finish)
+	if o := c.r.StreamOptions; o != nil && o.IncludeUsage {
+		last := clone(head)
+		last["choices"], last["usage"] = []any{}, usageOpenAI(b)
+		w.data(last)
+	}
+	w.raw("[DONE]")
+}
+
+func (c chat) chunk(w *events, head map[string]any, delta map[string]any, finish *string) {
+	chunk := clone(head)
+	chunk["choices"] = []any{map[string]any{"index": 0, "delta": delta, "logprobs": nil,
+		"finish_reason": finish}}
+	w.data(chunk)
+}
+
+func clone(m map[string]any) map[string]any {
+	c := make(map[string]any, len(m)+2)
+	for k, v := range m {
+		c[k] = v
+	}
+	return c
+}
+
+// data writes an event without an id or a name.
+func (e *events) data(v any) {
+	e.buffer.Reset()
+	if err := format.Marshal(&e.buffer, v); err != nil {
+		e.gone = true
+		return
+	}
+	e.raw(strings.TrimSuffix(e.buffer.String(), "\n"))
+}
+
+func (e *events) raw(text string) {
+	if e.gone {
+		return
+	}
+	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
+	if _, err := e.out.Write([]byte("data: " + text + "\n\n")); err != nil {
+		e.gone = true
+		return
+	}
+	e.flush()
+}
+
+// toolCalls are a reply's tool calls, put together from their pieces.
+func (c chat) toolCalls() []any {
+	if c.src.run == nil {
+		return nil
+	}
+	p, _ := c.src.run.Peek()
+	type call struct {
+		Index    int    `json:"index"`
+		ID       string `json:"id"`
+		Type     string `json:"type"`
+		Function struct {
+			Name      string `json:"name"`
+			Arguments string `json:"arguments"`
+		} `json:"function"`
+	}
+	var calls []*call
+	for _, t := range p.Tools {
+		var pieces []call
+		if json.Unmarshal(t.ToolCalls, &pieces) != nil {
+			continue
+		}
+		for _, piece := range pieces {
+			for len(calls) <= piece.Index && piece.Index < 128 {
+				calls = append(calls, &call{Index: len(calls), Type: "function"})
+			}
+			if piece.Index < 0 || piece.Index >= len(calls) {
+				continue
+			}
+			at := calls[piece.Index]
+			if piece.ID != "" {
+				at.ID = piece.ID
+			}
+			at.Function.Name += piece.Function.Name
+			at.Function.Arguments += piece.Function.Arguments
+		}
+	}
+	var all []any
+	for _, one := range calls {
+		all = append(all, map[string]any{"id": one.ID, "type": one.Type, "function": one.Function})
+	}
+	return all
+}

@@ -1,0 +1,147 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-chi/chi/v5"
+
+	"prelude/domain"
+)
+
+// seen is what is known of a request while it is served.
+type seen struct {
+	id  string
+	who domain.Principal
+}
+
+type seenKey struct{}
+
+func requestID(ctx context.Context) string {
+	if s, ok := ctx.Value(seenKey{}).(*seen); ok {
+		return s.id
+	}
+	return ""
+}
+
+// observe gives each request its id, catches panics, and logs one line when the request is over.
+func (s *Server) observe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		sn := &seen{id: saneID(r.Header.Get("X-Request-Id"))}
+		w.Header().Set("X-Request-Id", sn.id)
+		rec := &recorder{ResponseWriter: w, status: http.StatusOK}
+		began := time.Now()
+		r = r.WithContext(context.WithValue(r.Context(), seenKey{}, sn))
+		defer func() {
+			if cause := recover(); cause != nil && cause != http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
+				s.Logger.Error("a handler panicked", "request_id", sn.id, "cause", cause)
+				if !rec.wrote {
+					s.write(rec, r, problem(http.StatusInternalServerError, "internal", "Something is wrong on our side."))
+				}
+			}
+			s.line(r, rec, sn, time.Since(began))
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func (s *Server) line(r *http.Request, rec *recorder, sn *seen, took time.Duration) {
+	route := chi.RouteContext(r.Context()).RoutePattern()
+	if route == "" {
+		route = "none"
+	}
+	s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+		slog.String("method", method(r.Method)), slog.String("route", route), slog.Int("status", rec.status),
+		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.Int64("bytes", rec.bytes),
+		slog.String("org", string(sn.who.Org)), slog.String("key", string(sn.who.Key)),
+		slog.String("request_id", sn.id))
+}
+
+// method keeps what a client may invent out of the log.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+		http.MethodHead, http.MethodOptions:
+		return m
+	}
+	return "other"
+}
+
+// saneID takes a request id that a client sent, if it is short and plain, and else makes one.
+func saneID(id string) string {
+	if len(id) > 0 && len(id) <= 128 && strings.Trim(id,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") == "" {
+		return id
+	}
+	return "req_" + strings.ToLower(rand.Text())
+}
+
+// recorder notes the status and size of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+	wrote  bool
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if !r.wrote {
+		r.status, r.wrote = status, true
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	r.wrote = true
+	n, err := r.ResponseWriter.Write(b)
+	r.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+// authenticate tells who sends the request, before anything else is looked at.
+func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
+	who, err := s.Authn.Authenticate(ctx.Context(), ctx.Header("Authorization"))
+	if err != nil {
+		failed := s.failed(ctx.Context(), ctx.URL().Path, err)
+		s.refuse(ctx, failed)
+		return
+	}
+	if sn, ok := ctx.Context().Value(seenKey{}).(*seen); ok {
+		sn.who = who
+	}
+	next(ctx)
+}
+
+// refuse writes an error from a middleware of huma.
+func (s *Server) refuse(ctx huma.Context, err error) {
+	var p *Problem
+	switch e := unwrapStatus(err).(type) { //nolint:errorlint // it is one of our two types
+	case *Problem:
+		p = e
+	case *openAIError:
+		p = e.p
+	}
+	for name, values := range p.headers {
+		for _, v := range values {
+			ctx.SetHeader(name, v)
+		}
+	}
+	e := answer(ctx.Context(), ctx.URL().Path, p)
+	contentType := "application/json"
+	if f, ok := e.(huma.ContentTypeFilter); ok { //nolint:errorlint // it is one of our two types
+		contentType = f.ContentType(contentType)
+	}
+	ctx.SetHeader("Content-Type", contentType)
+	ctx.SetStatus(p.Status)
+	if err := format.Marshal(ctx.BodyWriter(), e); err != nil {
+		s.Logger.Debug("an answer was not taken", "error", err)
+	}
+}

@@ -1,0 +1,94 @@
+package api
+
+import (
+	"context"
+
+	"prelude/domain"
+)
+
+type replyIn struct {
+	Query
+	ID string `path:"id" doc:"rpl_…"`
+}
+
+func (s *Server) getReply(ctx context.Context, in *replyIn) (*bodied[messageBody], error) {
+	stale, err := s.wait(ctx, in.Query, viewsReader)
+	if err != nil {
+		return nil, err
+	}
+	src, err := s.source(ctx, in.Who, domain.ReplyID(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	body := src.body()
+	body.Stale = stale
+	return &bodied[messageBody]{body}, nil
+}
+
+type streamReplyIn struct {
+	Caller
+	ID            string `path:"id" doc:"rpl_…"`
+	LastEventID   string `header:"Last-Event-ID" doc:"resumes after that event"`
+	StartingAfter int    `query:"starting_after" minimum:"0" doc:"resumes after so many bytes of text"`
+}
+
+func (s *Server) streamReply(ctx context.Context, in *streamReplyIn) (*streamed, error) {
+	src, err := s.source(ctx, in.Who, domain.ReplyID(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	from, err := src.startAt(in.LastEventID, &in.StartingAfter)
+	if err != nil {
+		return nil, err
+	}
+	return &streamed{Body: s.follow(src, from)}, nil
+}
+
+type replyCommandIn struct {
+	Command
+	ID string `path:"id"`
+}
+
+// cancelReply ends a reply. One that has ended stays as it is.
+func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*bodied[messageBody], error) {
+	src, err := s.source(ctx, in.Who, domain.ReplyID(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	b := src.body()
+	if b.Status == "running" {
+		id := domain.SessionID("")
+		if b.Session != nil {
+			id = domain.SessionID(*b.Session)
+		}
+		if err := s.Sessions.Cancel(ctx, id, domain.ReplyID(in.ID), in.meta(nil)); err != nil {
+			return nil, err
+		}
+	}
+	if src.run == nil && b.Status == "running" {
+		s.AtEnd(ctx, viewsReader)
+		m, err := s.Read.Reply(ctx, in.Who, domain.ReplyID(in.ID))
+		return &bodied[messageBody]{messageOf(m)}, err
+	}
+	return &bodied[messageBody]{src.body()}, nil
+}
+
+type receiptIn struct {
+	Query
+	ID      string `path:"id"`
+	Include string `query:"include" enum:"request" doc:"request: the request too, rebuilt"`
+}
+
+func (s *Server) getReceipt(ctx context.Context, in *receiptIn) (*bodied[receiptBody], error) {
+	if _, err := s.wait(ctx, in.Query, viewsReader); err != nil {
+		return nil, err
+	}
+	if _, err := s.replyAtEnd(ctx, in.Who, domain.ReplyID(in.ID)); err != nil {
+		return nil, err
+	}
+	r, err := s.Read.Receipt(ctx, in.Who, domain.ReplyID(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	return &bodied[receiptBody]{receiptOf(r, in.Include == "request")}, nil
+}

@@ -1,0 +1,309 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humachi"
+	"github.com/tmaxmax/go-sse"
+
+	"prelude/commands"
+	"prelude/domain"
+	"prelude/domain/receipt"
+	"prelude/internal/eventlog"
+	"prelude/readmodels"
+)
+
+// streamed answers with a body that is written as it comes.
+type streamed struct {
+	Position string `header:"Prelude-Position"`
+	Replayed string `header:"Idempotency-Replayed"`
+	Body     func(huma.Context)
+}
+
+// heartbeat is how often a comment keeps an idle stream open.
+const heartbeat = 15 * time.Second
+
+// source is a reply wherever it is: made by this process, or in the views.
+type source struct {
+	run   *commands.Run
+	ended *readmodels.Message
+}
+
+var errStopping = unavailable("The server is stopping.")
+
+// source finds a reply of the caller's: first among those that this process makes.
+func (s *Server) source(ctx context.Context, who domain.Principal, id domain.ReplyID) (*source, error) {
+	if r := s.Sessions.Hub.Find(id); r != nil && r.Org == who.Org && r.Owner == who.User {
+		return &source{run: r}, nil
+	}
+	m, err := s.replyAtEnd(ctx, who, id)
+	if err != nil {
+		return nil, err
+	}
+	return &source{ended: &m}, nil
+}
+
+// replyAtEnd asks the views, once more when they have reached the log's end: the reply may have begun just now.
+func (s *Server) replyAtEnd(ctx context.Context, who domain.Principal, id domain.ReplyID,
+) (readmodels.Message, error) {
+	m, err := s.Read.Reply(ctx, who, id)
+	if !errors.Is(err, domain.ErrNotFound) || !domain.ValidID(domain.ReplyPrefix, string(id)) {
+		return m, err
+	}
+	s.AtEnd(ctx, viewsReader)
+	return s.Read.Reply(ctx, who, id)
+}
+
+// AtEnd waits, for a moment, until a reader has reached the log's end of now.
+func (s *Server) AtEnd(ctx context.Context, reader string) {
+	ctx, cancel := context.WithTimeout(ctx, waitOwn)
+	defer cancel()
+	if head, err := s.Log.Head(ctx); err == nil {
+		s.Progress.Wait(ctx, reader, head)
+	}
+}
+
+func (src *source) body() messageBody {
+	if src.run != nil {
+		return runBody(src.run)
+	}
+	return messageOf(*src.ended)
+}
+
+// wait waits for the reply's end.
+func (src *source) wait(ctx context.Context, stopping <-chan struct{}) error {
+	if src.run == nil {
+		return nil
+	}
+	_, err := src.run.Wait(ctx)
+	return err
+}
+
+// The data of a stream's events.
+type (
+	startedData struct {
+		Session  *string     `json:"session"`
+		Message  *string     `json:"message"`
+		Reply    string      `json:"reply"`
+		Preset   *usedPreset `json:"preset"`
+		Model    string      `json:"model"`
+		Position string      `json:"position"`
+	}
+	deltaData struct {
+		Text string `json:"text"`
+	}
+	completedData struct {
+		Reply     string        `json:"reply"`
+		TextBytes int           `json:"text_bytes"`
+		Finish    string        `json:"finish_reason"`
+		Usage     receipt.Usage `json:"usage"`
+		Cost      int64         `json:"cost_micros"`
+		Model     string        `json:"model"`
+		Position  string        `json:"position"`
+	}
+	failedData struct {
+		Reply     string `json:"reply"`
+		Code      string `json:"code"`
+		Detail    string `json:"detail"`
+		Retryable bool   `json:"retryable"`
+		Partial   int    `json:"partial_bytes"`
+	}
+	cancelledData struct {
+		Reply   string `json:"reply"`
+		Partial int    `json:"partial_bytes"`
+	}
+)
+
+// follow writes a reply's events from an offset in bytes on, to its end. Who reads may leave: the reply goes on.
+func (s *Server) follow(src *source, from int) func(huma.Context) {
+	return func(hc huma.Context) {
+		w := s.eventStream(hc)
+		if src.run != nil {
+			s.followRun(hc.Context(), w, src.run, from)
+			return
+		}
+		s.followEnded(w, src.ended, from)
+	}
+}
+
+// eventStream begins a stream of events.
+func (s *Server) eventStream(hc huma.Context) *events {
+	hc.SetHeader("Content-Type", "text/event-stream")
+	hc.SetHeader("Cache-Control", "no-store")
+	hc.SetHeader("X-Accel-Buffering", "no")
+	hc.SetStatus(http.StatusOK)
+	_, rw := humachi.Unwrap(hc)
+	w := &events{out: rw, control: http.NewResponseController(rw)}
+	w.flush()
+	return w
+}
+
+// events writes server-sent events; after the first that cannot be written nothing more is.
+type events struct {
+	out     http.ResponseWriter
+	control *http.ResponseController
+	gone    bool
+	buffer  bytes.Buffer
+}
+
+const writeFor = 30 * time.Second
+
+// send writes one event and flushes it.
+func (e *events) send(id, name string, data any) {
+	if e.gone {
+		return
+	}
+	var m sse.Message
+	m.ID, m.Type = sse.ID(id), sse.Type(name)
+	e.buffer.Reset()
+	if err := format.Marshal(&e.buffer, data); err != nil {
+		e.gone = true
+		return
+	}
+	m.AppendData(strings.TrimSuffix(e.buffer.String(), "\n"))
+	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
+	if _, err := m.WriteTo(e.out); err != nil {
+		e.gone = true
+		return
+	}
+	e.flush()
+}
+
+func (e *events) comment() {
+	var m sse.Message
+	m.AppendComment("keep-alive")
+	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
+	if _, err := m.WriteTo(e.out); err != nil {
+		e.gone = true
+		return
+	}
+	e.flush()
+}
+
+func (e *events) flush() {
+	if e.control.Flush() != nil {
+		e.gone = true
+	}
+}
+
+func offsetID(reply string, offset int) string { return reply + ":" + strconv.Itoa(offset) }
+
+func (s *Server) followRun(ctx context.Context, w *events, r *commands.Run, from int) {
+	id := string(r.Reply)
+	if from == 0 {
+		w.send(offsetID(id, 0), "reply.started", startedData{text(string(r.Session)),
+			text(string(r.Message)), id, usedOf(r.Preset), r.Model, s.token(r.Position)})
+	}
+	for at := from; !w.gone; {
+		p, err := s.next(ctx, w, r, at)
+		if err != nil || w.gone {
+			return
+		}
+		if len(p.Text) > 0 {
+			at += len(p.Text)
+			w.send(offsetID(id, at), "reply.delta", deltaData{string(p.Text)})
+			continue
+		}
+		if p.End != nil {
+			s.sendEnd(w, runBody(r), p.End.Position)
+			return
+		}
+	}
+}
+
+// next waits for more of a reply, with a comment now and then.
+func (s *Server) next(ctx context.Context, w *events, r *commands.Run, at int) (commands.Progress, error) {
+	for {
+		beat, cancel := context.WithTimeoutCause(ctx, heartbeat, errBeat)
+		p, err := r.Next(beat, at, 1<<30)
+		cancel()
+		if !errors.Is(err, errBeat) {
+			return p, err
+		}
+		if w.comment(); w.gone {
+			return p, errBeat
+		}
+	}
+}
+
+var errBeat = errors.New("nothing came for a while")
+
+func (s *Server) followEnded(w *events, m *readmodels.Message, from int) {
+	if from == 0 {
+		w.send(offsetID(m.ID, 0), "reply.started", startedData{text(string(m.Session)),
+			text(string(m.Message)), m.ID, usedOf(m.Preset), m.Model, s.token(m.Position)})
+	}
+	if all := m.Text.Text; from < len(all) {
+		w.send(offsetID(m.ID, len(all)), "reply.delta", deltaData{all[from:]})
+	}
+	if m.Status != "running" {
+		s.sendEnd(w, messageOf(*m), m.EndedPos)
+	}
+}
+
+// sendEnd writes the last event of a reply.
+func (s *Server) sendEnd(w *events, b messageBody, at eventlog.Position) {
+	id := offsetID(b.ID, b.TextBytes)
+	switch {
+	case b.Status == "cancelled":
+		w.send(id, "reply.cancelled", cancelledData{b.ID, b.TextBytes})
+	case b.Error != nil:
+		w.send(id, "reply.failed", failedData{b.ID, b.Error.Code, b.Error.Detail, b.Error.Retryable,
+			b.TextBytes})
+	default:
+		d := completedData{Reply: b.ID, TextBytes: b.TextBytes, Cost: b.CostMicros, Model: b.Model,
+			Position: s.token(at)}
+		if b.Finish != nil {
+			d.Finish = *b.Finish
+		}
+		if b.Usage != nil {
+			d.Usage = *b.Usage
+		}
+		w.send(id, "reply.completed", d)
+	}
+}
+
+// startAt is where to resume: from Last-Event-ID, else from starting_after.
+func (src *source) startAt(last string, after *int) (int, error) {
+	from := 0
+	switch {
+	case last != "":
+		reply, offset, _ := strings.Cut(last, ":")
+		n, err := strconv.ParseUint(offset, 10, 31)
+		if err != nil {
+			return 0, bad("header.Last-Event-ID", "offset", "must be the id of an event of this stream")
+		}
+		if reply != src.id() {
+			return 0, bad("header.Last-Event-ID", "reply", "is of another reply")
+		}
+		from = int(n)
+	case after != nil:
+		from = *after
+	}
+	if all := src.text(); from > 0 && from < len(all) && !utf8.RuneStart(all[from]) {
+		return 0, bad("offset", "character", "lies inside a character")
+	}
+	return from, nil
+}
+
+func (src *source) id() string {
+	if src.run != nil {
+		return string(src.run.Reply)
+	}
+	return src.ended.ID
+}
+
+func (src *source) text() string {
+	if src.run != nil {
+		return src.run.Text()
+	}
+	return src.ended.Text.Text
+}

@@ -1,0 +1,93 @@
+// Package authn tells who sends a request: the person behind an API key. What the person may do is not
+// decided here.
+package authn
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"prelude/domain"
+)
+
+// Keys is the port to where API keys are looked up.
+type Keys interface {
+	// Credential finds an API key; domain.ErrNotFound: there is none.
+	Credential(ctx context.Context, id domain.APIKeyID) (domain.Credential, error)
+}
+
+// ErrUnauthenticated: no key, or not one that is valid. Which of it, is not said.
+var ErrUnauthenticated = errors.New("a valid API key is needed")
+
+// keep is how long a key is believed without asking again, while the live subscription tells of changes.
+const keep = 5 * time.Minute
+
+// Authenticator knows callers by their API keys.
+type Authenticator struct {
+	Keys Keys
+	// Behind waits until the reader of rights has reached the log's end, for a key that was issued just now.
+	Behind func(ctx context.Context)
+	Now    func() time.Time
+	cache  *otter.Cache[domain.APIKeyID, domain.Credential]
+}
+
+// New returns an authenticator over keys.
+func New(keys Keys, behind func(context.Context)) *Authenticator {
+	return &Authenticator{Keys: keys, Behind: behind, Now: time.Now,
+		cache: otter.Must(&otter.Options[domain.APIKeyID, domain.Credential]{MaximumSize: 100_000,
+			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, domain.Credential](keep)})}
+}
+
+// Authenticate tells who sends an Authorization header.
+func (a *Authenticator) Authenticate(ctx context.Context, header string) (domain.Principal, error) {
+	id, secret, ok := split(header)
+	if !ok {
+		return domain.Principal{}, ErrUnauthenticated
+	}
+	c, err := a.credential(ctx, id)
+	if errors.Is(err, domain.ErrNotFound) {
+		return domain.Principal{}, ErrUnauthenticated
+	}
+	if err != nil {
+		return domain.Principal{}, err
+	}
+	sum := sha256.Sum256([]byte(secret))
+	expired := c.ExpiresAt != nil && !a.Now().Before(*c.ExpiresAt)
+	if subtle.ConstantTimeCompare(sum[:], c.Hash) != 1 || c.RevokedAt != nil || expired {
+		return domain.Principal{}, ErrUnauthenticated
+	}
+	return c.Principal, nil
+}
+
+// split takes "Bearer prelude_<id>_<secret>" apart.
+func split(header string) (id domain.APIKeyID, secret string, ok bool) {
+	scheme, token, _ := strings.Cut(header, " ")
+	rest, ours := strings.CutPrefix(strings.TrimSpace(token), "prelude_")
+	bare, secret, both := strings.Cut(rest, "_")
+	id = domain.APIKeyID(domain.APIKeyPrefix + bare)
+	return id, secret, strings.EqualFold(scheme, "bearer") && ours && both &&
+		domain.ValidID(domain.APIKeyPrefix, string(id))
+}
+
+func (a *Authenticator) credential(ctx context.Context, id domain.APIKeyID) (domain.Credential, error) {
+	if c, ok := a.cache.GetIfPresent(id); ok {
+		return c, nil
+	}
+	c, err := a.Keys.Credential(ctx, id)
+	if errors.Is(err, domain.ErrNotFound) && a.Behind != nil {
+		a.Behind(ctx)
+		c, err = a.Keys.Credential(ctx, id)
+	}
+	if err == nil {
+		a.cache.Set(id, c)
+	}
+	return c, err
+}
+
+// Forget drops all that is believed: a key, or a role, has changed, or changes may have been missed.
+func (a *Authenticator) Forget() { a.cache.InvalidateAll() }

@@ -1,0 +1,107 @@
+package esnode
+
+import (
+	"bytes"
+	"regexp"
+	"time"
+
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/dlclark/regexp2"
+)
+
+// filter chooses events by the name of their stream or their type. A nil filter lets all pass.
+type filter struct {
+	byType   bool
+	prefixes [][]byte
+	match    func([]byte) (bool, error)
+	verdicts *cache[int64, bool] // by stream
+	interval int                 // events to consider between checkpoints
+}
+
+// matchTimeout bounds a pattern that backtracks.
+const matchTimeout = 100 * time.Millisecond
+
+func newFilter(o *api.ReadReq_Options_FilterOptions) (*filter, error) {
+	f := &filter{verdicts: newCache[int64, bool](10_000)}
+	var by *api.ReadReq_Options_FilterOptions_Expression
+	switch of := o.GetFilter().(type) {
+	case *api.ReadReq_Options_FilterOptions_StreamIdentifier:
+		by = of.StreamIdentifier
+	case *api.ReadReq_Options_FilterOptions_EventType:
+		by, f.byType = of.EventType, true
+	default:
+		return nil, &invalid{text: "a filter needs a stream or an event type"}
+	}
+	window := uint32(32)
+	if m, ok := o.GetWindow().(*api.ReadReq_Options_FilterOptions_Max); ok {
+		window = m.Max
+	}
+	f.interval = int(min(uint64(window)*uint64(o.GetCheckpointIntervalMultiplier()), 1<<30))
+	if f.interval == 0 {
+		return nil, &invalid{text: "a filter's window and checkpoint interval must be above 0"}
+	}
+	for _, p := range by.GetPrefix() {
+		f.prefixes = append(f.prefixes, []byte(p))
+	}
+	var err error
+	if len(f.prefixes) == 0 {
+		f.match, err = compile(by.GetRegex())
+	}
+	return f, err
+}
+
+// compile prefers the engine that cannot backtrack; the protocol's patterns are those of .NET.
+func compile(pattern string) (func([]byte) (bool, error), error) {
+	if re, err := regexp.Compile(pattern); err == nil {
+		return func(b []byte) (bool, error) { return re.Match(b), nil }, nil
+	}
+	re, err := regexp2.Compile(pattern, regexp2.None)
+	if err != nil {
+		return nil, &invalid{text: "the filter is no regular expression"}
+	}
+	re.MatchTimeout = matchTimeout
+	return func(b []byte) (bool, error) {
+		ok, err := re.MatchString(string(b))
+		if err != nil {
+			return false, &invalid{text: "the filter's regular expression takes too long"}
+		}
+		return ok, nil
+	}, nil
+}
+
+func (f *filter) passes(r *record) (bool, error) {
+	if f == nil {
+		return true, nil
+	}
+	if f.byType {
+		parts, err := decode(r.frame)
+		if err != nil {
+			return false, err
+		}
+		return f.matches(parts.kind)
+	}
+	if f.match == nil {
+		return f.matches(streamOf(r.frame))
+	}
+	ok, known := f.verdicts.get(r.stream)
+	if known {
+		return ok, nil
+	}
+	ok, err := f.matches(streamOf(r.frame))
+	if err == nil {
+		f.verdicts.put(r.stream, ok)
+	}
+	return ok, err
+}
+
+func (f *filter) matches(name []byte) (bool, error) {
+	if f.match != nil {
+		return f.match(name)
+	}
+	for _, p := range f.prefixes {
+		if bytes.HasPrefix(name, p) {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -1,0 +1,114 @@
+package esnode
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+const (
+	metadataType  = "$metadata"
+	tombstoneType = "$streamDeleted"
+	linkType      = "$>"
+	metaPrefix    = "$$"
+
+	// deletedBefore as $tb says that the stream is deleted softly; as a revision it is the tombstone's.
+	deletedBefore = math.MaxInt64
+)
+
+// limits are a stream's limits; 0 is none.
+type limits struct {
+	maxCount int64
+	maxAge   time.Duration
+	before   int64
+}
+
+// metaOfMeta are the limits of a metastream: only its last event counts.
+var metaOfMeta = limits{maxCount: 1}
+
+func isMeta(stream string) bool { return strings.HasPrefix(stream, metaPrefix) }
+
+// parseMetadata reads a metadata event. Any malformed field makes the whole of it void.
+func parseMetadata(data []byte) limits {
+	var m limits
+	var raw map[string]json.RawMessage
+	if json.Unmarshal(data, &raw) != nil {
+		return limits{}
+	}
+	var seconds, ignored int64
+	for key, value := range raw {
+		var err error
+		switch key {
+		case "$maxCount":
+			m.maxCount, err = positive(value)
+		case "$maxAge":
+			seconds, err = positive(value)
+		case "$tb":
+			m.before, err = positive(value)
+		case "$cacheControl":
+			ignored, err = positive(value)
+		case "$tmp":
+			var b *bool
+			if err = json.Unmarshal(value, &b); b == nil {
+				err = errMetadata
+			}
+		case "$acl":
+			err = checkACL(value)
+		}
+		if err != nil {
+			return limits{}
+		}
+	}
+	_ = ignored
+	m.maxAge = time.Duration(min(seconds, math.MaxInt64/int64(time.Second))) * time.Second
+	return m
+}
+
+var errMetadata = errors.New("malformed metadata")
+
+// positive reads a whole number; those below 1 count as not set.
+func positive(value json.RawMessage) (int64, error) {
+	var n *int64
+	if err := json.Unmarshal(value, &n); err != nil || n == nil {
+		return 0, errMetadata
+	}
+	return max(*n, 0), nil
+}
+
+// checkACL refuses what no access list looks like. The node ignores what it says.
+func checkACL(value json.RawMessage) error {
+	var acl map[string]json.RawMessage
+	if err := json.Unmarshal(value, &acl); err != nil || acl == nil {
+		return errMetadata
+	}
+	for _, role := range []string{"$r", "$w", "$d", "$mr", "$mw"} {
+		v, ok := acl[role]
+		if !ok {
+			continue
+		}
+		var one *string
+		var many []string
+		if (json.Unmarshal(v, &one) != nil || one == nil) &&
+			(json.Unmarshal(v, &many) != nil || many == nil) {
+			return errMetadata
+		}
+	}
+	return nil
+}
+
+// undeleted gives metadata as it was but for $tb.
+func undeleted(data []byte, before int64) []byte {
+	raw := map[string]json.RawMessage{}
+	if json.Unmarshal(data, &raw) != nil || raw == nil {
+		raw = map[string]json.RawMessage{}
+	}
+	raw["$tb"] = json.RawMessage(fmt.Sprint(before))
+	b, err := json.Marshal(raw)
+	if err != nil {
+		return fmt.Appendf(nil, `{"$tb":%d}`, before)
+	}
+	return b
+}

@@ -1,0 +1,53 @@
+package esnode
+
+import (
+	"database/sql/driver"
+
+	"github.com/google/uuid"
+)
+
+// place is where an event is.
+type place struct{ stream, rev, pos int64 }
+
+const recentIDs = 100_000
+
+// recent remembers the ids of the newest events, for appends that expect no exact revision. It is
+// filled from the log when first asked, so it costs nothing to those who always expect one.
+type recent struct {
+	places map[uuid.UUID]place
+	ring   []uuid.UUID
+	next   int
+}
+
+func (r *recent) add(id uuid.UUID, p place) {
+	if r == nil {
+		return
+	}
+	if len(r.ring) < recentIDs {
+		r.ring = append(r.ring, id)
+	} else {
+		delete(r.places, r.ring[r.next])
+		r.ring[r.next] = id
+		r.next = (r.next + 1) % recentIDs
+	}
+	r.places[id] = p
+}
+
+// loadRecent reads the ids of the log's newest events.
+func loadRecent(c *conn) (*recent, error) {
+	var from int64
+	err := c.nthLast.each(func(row []driver.Value) (bool, error) {
+		from = row[0].(int64)
+		return false, nil
+	}, int64(recentIDs))
+	if err != nil {
+		return nil, err
+	}
+	r := &recent{places: map[uuid.UUID]place{}}
+	err = eachRecord(c.allForwards, func(rec record) (bool, error) {
+		f, err := decode(rec.frame)
+		r.add(f.id, place{rec.stream, rec.rev, rec.pos})
+		return true, err
+	}, from, int64(deletedBefore), int64(recentIDs))
+	return r, err
+}

@@ -1,0 +1,98 @@
+package esnode
+
+import (
+	"database/sql/driver"
+	"math"
+	"strings"
+)
+
+// state is what an append or a read must know of a stream.
+type state struct {
+	id      int64 // 0: the stream has never been written to
+	last    int64 // the last revision, -1 without events; a tombstone is not counted
+	lastPos int64
+	dead    bool // it, or the stream whose metadata it holds, has a tombstone
+	deadPos int64
+	meta    limits
+	rawMeta []byte // the last metadata event's data
+	hasMeta bool
+}
+
+func (s *state) deleted() bool { return s.meta.before == deletedBefore }
+
+// low is the first revision that the limits leave.
+func (s *state) low() int64 {
+	low := s.meta.before
+	if s.meta.maxCount > 0 {
+		low = max(low, s.last-s.meta.maxCount+1)
+	}
+	return low
+}
+
+// load reads a stream's state from the database.
+func (c *conn) load(stream string) (s state, err error) {
+	s.last = -1
+	if s.id, err = c.streamID.number([]byte(stream)); err != nil {
+		return s, err
+	}
+	if err := c.loadHead(&s); err != nil {
+		return s, err
+	}
+	if isMeta(stream) {
+		s.meta = metaOfMeta
+		if s.dead {
+			return s, nil
+		}
+		base := state{last: -1}
+		base.id, err = c.streamID.number([]byte(strings.TrimPrefix(stream, metaPrefix)))
+		if err == nil {
+			err = c.loadHead(&base)
+		}
+		s.dead, s.deadPos = base.dead, base.deadPos
+		return s, err
+	}
+	return s, c.loadMeta(stream, &s)
+}
+
+func (c *conn) loadHead(s *state) error {
+	if s.id == 0 {
+		return nil
+	}
+	return c.head.each(func(row []driver.Value) (bool, error) {
+		rev, pos := row[0].(int64), row[1].(int64)
+		if rev == deletedBefore {
+			s.dead, s.deadPos = true, pos
+			return true, nil
+		}
+		s.last, s.lastPos = rev, pos
+		return false, nil
+	}, s.id)
+}
+
+func (c *conn) loadMeta(stream string, s *state) error {
+	id, err := c.streamID.number([]byte(metaPrefix + stream))
+	if err != nil || id == 0 {
+		return err
+	}
+	return eachRecord(c.backwards, func(r record) (bool, error) {
+		f, err := decode(r.frame)
+		if err != nil {
+			return false, err
+		}
+		s.hasMeta, s.rawMeta, s.meta = true, f.data, parseMetadata(f.data)
+		return false, nil
+	}, id, int64(0), int64(deletedBefore-1), int64(math.MaxInt64), int64(1))
+}
+
+// eachRecord runs a query for records and calls fn with each until it says to stop.
+func eachRecord(s *stmt, fn func(record) (bool, error), args ...any) error {
+	return s.each(func(row []driver.Value) (bool, error) {
+		r := record{pos: row[0].(int64), stream: row[1].(int64), rev: row[2].(int64)}
+		stored, _ := row[3].([]byte)
+		var err error
+		if r.frame, err = frameOf(stored); err != nil {
+			return false, err
+		}
+		return fn(r)
+	}, args...)
+}

@@ -1,0 +1,62 @@
+package esnode
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+var errStopping = status.Error(codes.Unavailable, "the event store is stopping")
+
+// invalid is a caller's mistake, with the trailers that tell clients which.
+type invalid struct {
+	text     string
+	trailers []string // key, value, …
+}
+
+func (e *invalid) Error() string { return e.text }
+
+// statusOf turns an error into a gRPC status and sets the trailers that clients read.
+func statusOf(ctx context.Context, err error) error {
+	var wrong *wrongVersion
+	var gone *deleted
+	var bad *invalid
+	var failed *unavailable
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &gone):
+		trailer(ctx, "exception", "stream-deleted", "stream-name", gone.stream)
+		return status.Error(codes.FailedPrecondition, gone.Error())
+	case errors.As(err, &wrong):
+		trailer(ctx, "exception", "wrong-expected-version", "stream-name", wrong.stream,
+			"expected-version", strconv.FormatInt(wrong.expected, 10),
+			"actual-version", strconv.FormatInt(wrong.current, 10))
+		return status.Error(codes.FailedPrecondition, wrong.Error())
+	case errors.As(err, &bad):
+		trailer(ctx, bad.trailers...)
+		return status.Error(codes.InvalidArgument, bad.text)
+	case errors.As(err, &failed):
+		return status.Error(codes.Unavailable, failed.Error())
+	case errors.Is(err, errDamaged):
+		return status.Error(codes.DataLoss, err.Error())
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, err.Error())
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, err.Error())
+	}
+	if s, ok := status.FromError(err); ok {
+		return s.Err()
+	}
+	return status.Error(codes.Unknown, err.Error())
+}
+
+func trailer(ctx context.Context, pairs ...string) {
+	// It can fail only after the call has ended; then nobody reads it.
+	_ = grpc.SetTrailer(ctx, metadata.Pairs(pairs...))
+}

@@ -1,0 +1,237 @@
+package esnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+const (
+	batchRequests = 512
+	batchBytes    = 8 << 20
+	queued        = 1024
+)
+
+// operation is a change that the writer decides on and carries out.
+type operation interface {
+	apply(w *writer) (result, error)
+	size() int
+}
+
+// result says where an operation left its stream.
+type result struct {
+	rev int64 // -1: no events
+	pos int64 // 0: no position
+}
+
+type request struct {
+	ctx  context.Context
+	op   operation
+	done chan struct{}
+	result
+	err error
+}
+
+// writer is the one goroutine that changes the log. Everything in it is its own; what it has decided
+// but not yet committed is in touched and the numbers, and is forgotten when a commit fails.
+type writer struct {
+	book   *logbook
+	conn   *conn
+	queue  chan *request
+	done   chan struct{}
+	logger *slog.Logger
+	now    func() time.Time
+
+	touched map[string]*state
+	at      counters
+	safe    counters // as of the last commit
+	enc     encoder
+	recent  *recent
+	broken  error // why nothing more is written
+}
+
+// counters are where the log stands: its last event, where the next one goes, the next stream's id,
+// and the newest time in it.
+type counters struct{ last, next, stream, ticks int64 }
+
+func newWriter(book *logbook, c *conn, logger *slog.Logger) (*writer, error) {
+	w := &writer{
+		book: book, conn: c, logger: logger, now: time.Now,
+		queue:   make(chan *request, queued),
+		done:    make(chan struct{}),
+		touched: map[string]*state{},
+		at:      counters{next: 1},
+	}
+	if err := w.resume(); err != nil {
+		return nil, fmt.Errorf("read the log's end: %w", err)
+	}
+	return w, nil
+}
+
+// resume finds where the log ends.
+func (w *writer) resume() error {
+	err := eachRecord(w.conn.allBack, func(r record) (bool, error) {
+		f, err := decode(r.frame)
+		w.at = counters{last: r.pos, next: r.pos + int64(len(r.frame)), ticks: f.created}
+		return false, err
+	}, int64(0), int64(math.MaxInt64), int64(1))
+	if err != nil {
+		return err
+	}
+	w.at.stream, err = w.conn.number("SELECT coalesce(max(id), 0) + 1 FROM streams")
+	w.safe = w.at
+	w.book.durable.Store(w.at.last)
+	return err
+}
+
+// submit hands an operation to the writer and waits until its outcome is durable.
+func (w *writer) submit(ctx context.Context, op operation) (result, error) {
+	r := &request{ctx: ctx, op: op, done: make(chan struct{})}
+	select {
+	case w.queue <- r:
+	case <-ctx.Done():
+		return result{}, ctx.Err()
+	}
+	select {
+	case <-r.done:
+		return r.result, r.err
+	case <-ctx.Done():
+		return result{}, ctx.Err()
+	}
+}
+
+// run works until the queue is closed.
+func (w *writer) run() {
+	defer close(w.done)
+	batch := make([]*request, 0, batchRequests)
+	for first := range w.queue {
+		batch = w.gather(append(batch[:0], first))
+		w.commit(batch)
+		for _, r := range batch {
+			close(r.done)
+		}
+		clear(batch)
+	}
+}
+
+// gather adds what else is waiting.
+func (w *writer) gather(batch []*request) []*request {
+	bytes := batch[0].op.size()
+	for len(batch) < batchRequests && bytes < batchBytes {
+		select {
+		case r, ok := <-w.queue:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, r)
+			bytes += r.op.size()
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit carries out a batch in one transaction. An answer may rest on what an earlier request of the
+// batch wrote, so all of them, refusals too, are given only after it is durable.
+func (w *writer) commit(batch []*request) {
+	err := w.broken
+	if err == nil {
+		err = w.conn.begin.do()
+	}
+	for _, r := range batch {
+		if err != nil {
+			break
+		}
+		if r.err = r.ctx.Err(); r.err != nil {
+			continue
+		}
+		r.result, r.err = r.op.apply(w)
+		if r.err != nil && !isRefusal(r.err) {
+			err = r.err
+		}
+	}
+	if err == nil {
+		err = w.conn.commit.do()
+	}
+	if err != nil {
+		w.undo(err)
+		for _, r := range batch {
+			r.result, r.err = result{}, &unavailable{err}
+		}
+		return
+	}
+	if w.at.last != w.safe.last {
+		w.book.publish(w.at.last, w.touched)
+	}
+	w.safe = w.at
+	clear(w.touched)
+}
+
+// undo forgets a batch that was not committed. After a fault of the disk nothing more is written: what
+// the file holds is then known only when it is opened again. A full disk may be given room.
+func (w *writer) undo(err error) {
+	w.logger.Error("event store write failed", "error", err)
+	w.at, w.recent = w.safe, nil
+	clear(w.touched)
+	if w.broken != nil {
+		return
+	}
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		switch e.Code() & 0xff {
+		case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+			w.broken = err
+		}
+	}
+	// SQLite has rolled back by itself after some errors; then there is nothing to roll back.
+	_ = w.conn.rollback.do()
+}
+
+// state gives a stream's state as of the operations before, to read and to change.
+func (w *writer) state(stream string) (*state, error) {
+	if s, ok := w.touched[stream]; ok {
+		return s, nil
+	}
+	s, ok, _ := w.book.cached(stream)
+	if !ok {
+		var err error
+		if s, err = w.conn.load(stream); err != nil {
+			return nil, fmt.Errorf("look up a stream: %w", err)
+		}
+	}
+	w.touched[stream] = &s
+	return &s, nil
+}
+
+// write adds an event to a stream at a revision and gives its position.
+func (w *writer) write(stream string, s *state, rev int64, ev *event) (int64, error) {
+	if s.id == 0 {
+		if err := w.conn.addStream.do(w.at.stream, []byte(stream)); err != nil {
+			return 0, fmt.Errorf("add a stream: %w", err)
+		}
+		s.id = w.at.stream
+		w.at.stream++
+	}
+	// A clock that steps back must not turn the times in the log back.
+	w.at.ticks = max(w.at.ticks, w.now().UnixNano()/100)
+	pos := w.at.next
+	stored := w.enc.encode(stream, rev, pos, w.at.ticks, ev)
+	if err := w.conn.addEvent.do(pos, s.id, rev, stored); err != nil {
+		return 0, fmt.Errorf("add an event: %w", err)
+	}
+	w.at.last, w.at.next = pos, pos+int64(len(stored)-sumSize)
+	if rev == deletedBefore {
+		s.dead, s.deadPos = true, pos
+	} else {
+		s.last, s.lastPos = rev, pos
+	}
+	w.recent.add(ev.id, place{s.id, rev, pos})
+	return pos, nil
+}

@@ -1,0 +1,30 @@
+package eventlog
+
+import (
+	"time"
+)
+
+// CloudEvent is a record for consumers outside: the envelope of CloudEvents 1.0 around ids, types and numbers;
+// never a text of a person.
+type CloudEvent struct {
+	SpecVersion string         `json:"specversion"`
+	ID          string         `json:"id"`
+	Source      string         `json:"source"`
+	Type        string         `json:"type"`
+	Subject     string         `json:"subject"`
+	Time        time.Time      `json:"time"`
+	Data        map[string]any `json:"data"`
+	Position    Position       `json:"-"`
+}
+
+// CloudEvent makes the envelope of a record.
+func (r Record) CloudEvent() CloudEvent {
+	entry := r.Entry()
+	delete(entry.Data, "note")
+	delete(entry.Data, "detail")
+	return CloudEvent{
+		SpecVersion: "1.0", ID: entry.ID, Source: "/orgs/org_" + r.Stream.Org,
+		Type: "prelude." + entry.Kind, Subject: entry.Object,
+		Time: entry.At, Data: entry.Data, Position: r.Position,
+	}
+}

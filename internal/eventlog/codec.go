@@ -1,0 +1,134 @@
+package eventlog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"prelude/domain"
+)
+
+// What the codec refuses.
+var (
+	// ErrUnknownEvent: this binary does not know the event's name, most likely because a newer one wrote it.
+	ErrUnknownEvent = errors.New("an event of an unknown name")
+	errNoKeys       = errors.New("the log was opened without a vault: it can be read only")
+)
+
+// Decode reads a stored event. Where its name is not registered the record's Event is nil.
+func Decode(raw Raw) (Record, error) {
+	stream, err := ParseStream(raw.Stream)
+	if err != nil {
+		return Record{}, err
+	}
+	rec := Record{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position,
+		Name: raw.Type}
+	if rec.Meta, err = decodeMeta(raw.Meta); err != nil {
+		return Record{}, fmt.Errorf("metadata of %s: %w", raw.Type, err)
+	}
+	t := typeOf[raw.Type]
+	if t == nil {
+		return rec, nil
+	}
+	v := reflect.New(t)
+	if err := json.Unmarshal(raw.Data, v.Interface()); err != nil {
+		return Record{}, fmt.Errorf("decode %s: %w", raw.Type, err)
+	}
+	rec.Event = v.Elem().Interface()
+	return rec, nil
+}
+
+func (l *Log) propose(ctx context.Context, s Stream, expected Revision, meta Meta, events []any,
+) ([]any, []Proposed, error) {
+	keys, err := l.keysOf(ctx, events)
+	if err != nil {
+		return nil, nil, err
+	}
+	stored := encodeMeta(meta)
+	all := make([]any, len(events))
+	proposed := make([]Proposed, len(events))
+	for i, e := range events {
+		name := nameOf[reflect.TypeOf(e)]
+		if name == "" {
+			panic(fmt.Sprintf("event %T is not registered", e))
+		}
+		all[i], err = seal(e, s, keys)
+		if err != nil {
+			return nil, nil, fmt.Errorf("seal %s: %w", name, err)
+		}
+		data, err := json.Marshal(all[i])
+		if err != nil {
+			return nil, nil, fmt.Errorf("encode %s: %w", name, err)
+		}
+		revision := expected + 1 + Revision(i)
+		proposed[i] = Proposed{ID: EventID(meta.Step, s, revision, name), Type: name, Data: data,
+			Meta: stored}
+	}
+	return all, proposed, nil
+}
+
+// EventID is the id of the event that a step appends to a stream at a revision.
+func EventID(step uuid.UUID, s Stream, revision Revision, name string) uuid.UUID {
+	return uuid.NewSHA1(step, []byte(s.String()+"|"+strconv.FormatInt(int64(revision), 10)+"|"+name))
+}
+
+// The keys of the stored metadata. The first two are the store's own words.
+const (
+	metaCorrelation = "$correlationId"
+	metaCausation   = "$causationId"
+)
+
+func encodeMeta(m Meta) []byte {
+	flat := map[string]string{}
+	put := func(k, v string) {
+		if v != "" {
+			flat[k] = v
+		}
+	}
+	put(metaCorrelation, m.Correlation)
+	put(metaCausation, m.Command.String())
+	put("step", m.Step.String())
+	put("at", strconv.FormatInt(m.At.UnixMilli(), 10))
+	put("org", m.Org)
+	put("user", m.User)
+	put("key", m.Key)
+	put("job", m.Job)
+	put("body", m.Body)
+	put("rule", m.Rule)
+	b, err := json.Marshal(flat)
+	if err != nil {
+		panic(err) // a map of strings has JSON
+	}
+	return b
+}
+
+func decodeMeta(b []byte) (Meta, error) {
+	var flat map[string]string
+	if err := json.Unmarshal(b, &flat); err != nil {
+		return Meta{}, err
+	}
+	m := Meta{Correlation: flat[metaCorrelation], Org: flat["org"], User: flat["user"],
+		Key: flat["key"], Job: flat["job"], Body: flat["body"], Rule: flat["rule"]}
+	at, err := strconv.ParseInt(flat["at"], 10, 64)
+	if err != nil {
+		return Meta{}, err
+	}
+	m.At = time.UnixMilli(at).UTC()
+	if m.Command, err = uuid.Parse(flat[metaCausation]); err != nil {
+		return Meta{}, err
+	}
+	m.Step, err = uuid.Parse(flat["step"])
+	return m, err
+}
+
+// By is who did it.
+func (m Meta) By() domain.Principal {
+	return domain.Principal{Org: domain.OrgID(m.Org), User: domain.UserID(m.User),
+		Key: domain.APIKeyID(m.Key), Job: m.Job}
+}

@@ -1,0 +1,81 @@
+package eventlog
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"time"
+
+	"prelude/domain"
+)
+
+// Entry is a record as an auditor reads it: who did what to which thing, when, and under which rule. Data
+// holds ids, labels, versions, notes and numbers; never instructions or messages.
+type Entry struct {
+	ID       string
+	Kind     string
+	Object   string
+	Revision Revision
+	Position Position
+	At       time.Time
+	User     string
+	Key      string
+	Job      string
+	Rule     string
+	Command  string
+	Fields   []string
+	Data     map[string]any
+}
+
+// Entry makes the entry of a record. A note is there if it was opened.
+func (r Record) Entry() Entry {
+	e := Entry{
+		ID: domain.EncodeID(domain.EventPrefix, r.ID), Kind: r.Kind(), Object: r.Stream.Object(),
+		Revision: r.Revision, Position: r.Position, At: r.Meta.At, User: r.Meta.User, Key: r.Meta.Key,
+		Job: r.Meta.Job, Rule: r.Meta.Rule, Command: r.Meta.Command.String(), Fields: []string{},
+		Data: map[string]any{},
+	}
+	v := reflect.ValueOf(r.Event)
+	if !v.IsValid() {
+		return e
+	}
+	for i := range v.NumField() {
+		e.add(v.Type().Field(i), v.Field(i))
+	}
+	return e
+}
+
+// add puts one field of an event into the entry, if an auditor may see it.
+func (e *Entry) add(f reflect.StructField, v reflect.Value) {
+	name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+	switch {
+	case f.Tag.Get("audit") == "-" || name == "at" || name == "content" || name == "hash" && v.Kind() == reflect.Slice:
+		return
+	case strings.Contains(options, "omitempty") && v.IsZero():
+		return
+	case name == "fields":
+		e.Fields, _ = v.Interface().([]string)
+		return
+	case f.Type == secretType:
+		if note := v.Interface().(domain.Secret); name == "note" && note.Text != "" { //nolint:forcetypeassert // it is that type
+			e.Data[name] = note.Text
+		}
+		return
+	case holdsSecrets(f.Type):
+		return
+	}
+	e.Data[name] = plain(v.Interface())
+}
+
+// plain is a value as its JSON reads, so that an entry made of a record equals one that was stored.
+func plain(v any) any {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	var p any
+	if json.Unmarshal(b, &p) != nil {
+		return nil
+	}
+	return p
+}

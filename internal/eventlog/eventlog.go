@@ -1,0 +1,102 @@
+// Package eventlog is the log as the application sees it: typed events in streams, with who did it and why
+// beside each, and with people's texts sealed under keys of the vault. It holds the registry of event names,
+// the codec, and the port to the store. It does not know gRPC, Postgres or HTTP.
+package eventlog
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Record is an event with all that is known of it. Its secrets are sealed until [Log.Open] is asked.
+type Record struct {
+	ID       uuid.UUID
+	Stream   Stream
+	Revision Revision
+	Position Position
+	Name     string // as registered: preset.created.v1
+	Event    any    // the domain's type, by value; nil where the name is not registered
+	Meta     Meta
+}
+
+// Log reads and appends typed events. Without Keys, secrets stay sealed and appending is refused.
+type Log struct {
+	Store Store
+	Keys  Keys
+}
+
+// Append seals the events' secrets and stores the events at the end of stream, all or none, if its last
+// revision is expected. Their ids follow from the step, so the same append can be repeated. It returns the
+// events as they are stored, still open too. The errors are the store's.
+func (l *Log) Append(ctx context.Context, s Stream, expected Revision, meta Meta, events []any,
+) (Appended, []any, error) {
+	sealed, proposed, err := l.propose(ctx, s, expected, meta, events)
+	if err != nil {
+		return Appended{}, nil, err
+	}
+	done, err := l.Store.Append(ctx, s.String(), expected, proposed)
+	if err != nil {
+		return Appended{}, nil, fmt.Errorf("append to a %s stream: %w", s.Category, err)
+	}
+	return done, sealed, nil
+}
+
+// Read gives a stream's records from a revision on, that one included. An event whose name is not
+// registered is an error: a state without it would be wrong.
+func (l *Log) Read(ctx context.Context, s Stream, from Revision, dir Direction) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
+		for raw, err := range l.Store.Read(ctx, s.String(), from, dir, 0) {
+			if err != nil {
+				yield(Record{}, fmt.Errorf("read a %s stream: %w", s.Category, err))
+				return
+			}
+			rec, err := Decode(raw)
+			if err == nil && rec.Event == nil {
+				err = fmt.Errorf("%w: %s", ErrUnknownEvent, raw.Type)
+			}
+			if !yield(rec, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// One gives the record of a stream at a revision.
+func (l *Log) One(ctx context.Context, s Stream, at Revision) (Record, error) {
+	for raw, err := range l.Store.Read(ctx, s.String(), at, Forwards, 1) {
+		if err != nil {
+			return Record{}, err
+		}
+		return Decode(raw)
+	}
+	return Record{}, fmt.Errorf("no event %d in a %s stream", at, s.Category)
+}
+
+// Head is the position of the log's last event; 0: the log is empty.
+func (l *Log) Head(ctx context.Context) (Position, error) {
+	for raw, err := range l.Store.ReadAll(ctx, End, Backwards, 1) {
+		if err != nil {
+			return 0, fmt.Errorf("read the log's end: %w", err)
+		}
+		return raw.Position, nil
+	}
+	return 0, nil
+}
+
+// Meta is what is known of an event besides itself: who, why and as part of what.
+type Meta struct {
+	Org         string
+	User        string
+	Key         string // the API key
+	Job         string // set where the program acted by itself
+	Command     uuid.UUID
+	Step        uuid.UUID
+	Body        string // HMAC of the command's body, base64
+	Rule        string // the rule that allowed it
+	Correlation string // the request
+	At          time.Time
+}

@@ -1,0 +1,65 @@
+package eventlog
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"sync"
+)
+
+var (
+	secretive sync.Map // reflect.Type → bool
+	errShort  = errors.New("a sealed text is cut short")
+)
+
+// KeySize is the size of a key in bytes.
+const KeySize = 32
+
+// Key seals texts with AES-256-GCM and makes HMACs with a key derived from it.
+type Key struct {
+	aead cipher.AEAD
+	mac  []byte
+}
+
+// NewKey makes a key of KeySize random bytes.
+func NewKey(raw []byte) (*Key, error) {
+	block, err := aes.NewCipher(raw)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, err
+	}
+	mac, err := hkdf.Key(sha256.New, raw, nil, "prelude/hmac/1", KeySize)
+	return &Key{aead: aead, mac: mac}, err
+}
+
+// Seal encrypts text, bound to aad: a random nonce of 12 bytes, then the ciphertext and its tag.
+func (k *Key) Seal(text, aad []byte) []byte {
+	nonce := make([]byte, k.aead.NonceSize(), k.aead.NonceSize()+len(text)+k.aead.Overhead())
+	_, _ = rand.Read(nonce) // it cannot fail: crypto/rand ends the program instead
+	return k.aead.Seal(nonce, nonce, text, aad)
+}
+
+// Open decrypts what Seal made with the same aad.
+func (k *Key) Open(sealed, aad []byte) ([]byte, error) {
+	n := k.aead.NonceSize()
+	if len(sealed) < n {
+		return nil, errShort
+	}
+	return k.aead.Open(nil, sealed[:n], sealed[n:], aad)
+}
+
+// MAC is the HMAC-SHA256 of text, for a purpose.
+func (k *Key) MAC(purpose string, text []byte) []byte {
+	h := hmac.New(sha256.New, k.mac)
+	h.Write([]byte(purpose))
+	h.Write([]byte{0})
+	h.Write(text)
+	return h.Sum(nil)
+}

@@ -1,0 +1,112 @@
+package eventlog
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Position is a place in the order of all events of one log. It grows; nothing else may be read into it.
+type Position uint64
+
+// Revision is a place within one stream, from 0. None is that of a stream without events.
+type Revision int64
+
+// None is the revision of a stream that has no events.
+const None Revision = -1
+
+// Last stands for a stream's last event when reading backwards.
+const Last Revision = 1<<63 - 1
+
+// End stands for the log's end when reading it backwards, and for "from now on" when subscribing.
+const End Position = 1<<64 - 1
+
+// Raw is an event as the store keeps it.
+type Raw struct {
+	ID       uuid.UUID
+	Stream   string
+	Revision Revision
+	Position Position
+	Type     string
+	Data     []byte // JSON
+	Meta     []byte // JSON, a flat map of strings
+	Created  time.Time
+}
+
+// Proposed is an event that is to be stored. Its id makes a repeated append harmless.
+type Proposed struct {
+	ID   uuid.UUID
+	Type string
+	Data []byte
+	Meta []byte
+}
+
+// Appended says where an append's last event is.
+type Appended struct {
+	Revision Revision
+	Position Position
+}
+
+// What the store answers besides success.
+var (
+	// ErrMoved: the stream's last revision is not the expected one; nothing was appended.
+	ErrMoved = errors.New("the stream has moved")
+	// ErrUnavailable: the store did not answer in time; whether it appended is not known, and the same
+	// append may be repeated.
+	ErrUnavailable = errors.New("the event store does not answer")
+	// ErrGone: the stream was deleted for good.
+	ErrGone = errors.New("the stream was deleted for good")
+)
+
+// Direction of a read.
+type Direction bool
+
+// The directions.
+const (
+	Forwards  Direction = false
+	Backwards Direction = true
+)
+
+// Filter chooses events by the beginning of their stream's name. Without prefixes it lets all pass but
+// the store's own ("$…").
+type Filter struct{ Prefixes []string }
+
+// SignalKind is what a subscription reports.
+type SignalKind int
+
+// The kinds of signals.
+const (
+	Event      SignalKind = iota + 1 // Raw is the next event
+	Checkpoint                       // Position was passed; nothing that matches lies before it that was not given
+	CaughtUp                         // all there was has been given; may come more than once
+	Lost                             // the connection went away; the subscription goes on by itself when it is back
+)
+
+// Signal is one report of a subscription.
+type Signal struct {
+	Kind     SignalKind
+	Raw      Raw      // for Event
+	Position Position // for Event and Checkpoint, and for CaughtUp where it is known (else 0)
+}
+
+// Store is the port to an event store. internal/eventstore implements it over the official client.
+// Every call ends when its context does.
+type Store interface {
+	// Append stores events at the end of stream, all or none, if its last revision is expected, which is
+	// exact: a repeat with the same ids at the same revision answers as the first did. Errors: ErrMoved,
+	// ErrGone, ErrUnavailable.
+	Append(ctx context.Context, stream string, expected Revision, events []Proposed) (Appended, error)
+	// Read gives at most limit (0: all) events of a stream from a revision on, that one included. A stream that does not
+	// exist gives none.
+	Read(ctx context.Context, stream string, from Revision, dir Direction, limit uint64) iter.Seq2[Raw, error]
+	// ReadAll gives events of all streams in the log's order: forwards from a position on, that one
+	// included; backwards from before it.
+	ReadAll(ctx context.Context, from Position, dir Direction, limit uint64) iter.Seq2[Raw, error]
+	// Subscribe gives the events after a position (0: from the first; End: from now on) and goes on with
+	// those to come, without gap or repeat, also over outages, until the context ends. Its only error is
+	// the context's, or one that no waiting mends.
+	Subscribe(ctx context.Context, after Position, filter Filter) iter.Seq2[Signal, error]
+}

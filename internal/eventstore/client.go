@@ -1,0 +1,212 @@
+package eventstore
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+
+	"prelude/internal/eventlog"
+)
+
+// client is one generation of the official client. It is retired at the first sign of trouble: used
+// by no new call, and closed when those under way have ended.
+type client struct {
+	raw        *esdb.Client
+	generation int
+
+	life context.Context // ends some time after it was retired
+	kill context.CancelFunc
+
+	mu      sync.Mutex
+	calls   int
+	retired bool
+	idle    chan struct{} // closed when it is retired and no call is left
+}
+
+const (
+	drainGrace   = 2 * time.Second // that calls have to end by themselves
+	abandonGrace = time.Second     // and after they were told to
+	firstPause   = 50 * time.Millisecond
+	longestPause = 2 * time.Second
+)
+
+// enter counts a call; it is refused once the client is retired.
+func (c *client) enter() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retired {
+		return false
+	}
+	c.calls++
+	return true
+}
+
+func (c *client) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.calls--; c.calls == 0 && c.retired {
+		close(c.idle)
+	}
+}
+
+func (c *client) retire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.retired {
+		return
+	}
+	if c.retired = true; c.calls == 0 {
+		close(c.idle)
+	}
+}
+
+// acquire gives a client that works, counted as in use; it waits for one until the context ends.
+func (s *Store) acquire(ctx context.Context) (*client, error) {
+	for {
+		s.mu.Lock()
+		if s.closed.Err() != nil {
+			s.mu.Unlock()
+			return nil, errClosed
+		}
+		if c := s.current; c != nil {
+			s.mu.Unlock()
+			if c.enter() {
+				return c, nil
+			}
+			s.replace(c)
+			continue
+		}
+		if s.made == nil {
+			s.made = make(chan struct{})
+			s.work.Go(s.rebuild)
+		}
+		made := s.made
+		s.mu.Unlock()
+		select {
+		case <-made:
+		case <-s.closed.Done():
+			return nil, errClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// rebuild makes clients until one works. There is one of it at a time, so an outage costs one client
+// per pause, however many callers wait.
+func (s *Store) rebuild() {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		c, err := s.dial()
+		s.mu.Lock()
+		if err == nil && s.closed.Err() == nil {
+			s.current = c
+			close(s.made)
+			s.made = nil
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Unlock()
+		if err == nil {
+			_ = c.raw.Close()
+		}
+		if s.closed.Err() != nil {
+			return
+		}
+		s.logger.Debug("event store not reached", "error", err)
+		if !sleep(s.closed, jitter(pause)) {
+			return
+		}
+	}
+}
+
+// dial makes a client and has it find its node, before any call can get stuck in that.
+func (s *Store) dial() (*client, error) {
+	config := *s.config
+	raw, err := esdb.NewClient(&config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	if _, err := raw.GetServerVersion(); err != nil {
+		_ = raw.Close()
+		return nil, fmt.Errorf("find the event store: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	c := &client{raw: raw, generation: s.generation, idle: make(chan struct{})}
+	c.life, c.kill = context.WithCancel(s.closed)
+	return c, nil
+}
+
+// replace takes a client out of use.
+func (s *Store) replace(c *client) {
+	s.mu.Lock()
+	was := s.current == c
+	if was {
+		s.current = nil
+	}
+	s.mu.Unlock()
+	if was {
+		s.logger.Info("event store connection replaced", "generation", c.generation)
+		s.drain(c)
+	}
+}
+
+// drain closes a retired client when its calls have ended. A call that does not end even when told to
+// hangs in the client's own queue, which its state machine has left; closing frees it with a panic,
+// which the call's goroutine recovers from.
+func (s *Store) drain(c *client) {
+	c.retire()
+	s.work.Go(func() {
+		grace, cancel := context.WithTimeout(s.closed, drainGrace)
+		defer cancel()
+		select {
+		case <-c.idle:
+		case <-grace.Done():
+		}
+		c.kill()
+		select {
+		case <-c.idle:
+		case <-time.After(abandonGrace):
+			s.logger.Warn("event store client closed in use", "generation", c.generation)
+		}
+		_ = c.raw.Close()
+	})
+}
+
+// end gives the position of the log's last event, 0 of an empty log.
+func (c *client) end(ctx context.Context) (last eventlog.Position, err error) {
+	opts := esdb.ReadAllOptions{Direction: esdb.Backwards, From: esdb.End{}}
+	r, err := c.raw.ReadAll(ctx, opts, 1)
+	if err != nil {
+		return 0, err
+	}
+	defer r.Close()
+	e, err := r.Recv()
+	if ended(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return eventlog.Position(e.OriginalEvent().Position.Commit), nil
+}
+
+// jitter spreads a pause over half to one and a half of it.
+func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+
+// sleep waits; false says that the context ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,126 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"prelude/internal/esnode"
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// rig is a node, the guard before it with a proxy between, and a guard that goes straight to it.
+type rig struct {
+	t      *testing.T
+	dir    string
+	node   *esnode.Node
+	proxy  *proxy
+	store  *eventstore.Store // by the proxy
+	direct *eventstore.Store
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "guard") // t.TempDir is too long a name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, dir: dir}
+	t.Cleanup(func() {
+		if err := errors.Join(r.node.Close(), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	r.start()
+	r.proxy = newProxy(t, filepath.Join(dir, "proxy.sock"), r.socket())
+	r.store = open(t, r.proxy.path)
+	r.direct = open(t, r.socket())
+	if err := r.store.Ready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *rig) socket() string { return filepath.Join(r.dir, "node.sock") }
+
+func (r *rig) start() {
+	r.t.Helper()
+	var err error
+	r.node, err = esnode.Start(context.Background(), esnode.Config{Dir: r.dir, Socket: r.socket()})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func open(t *testing.T, socket string) *eventstore.Store {
+	t.Helper()
+	s, err := eventstore.Open(eventstore.Config{Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func (r *rig) ctx() context.Context { return within(r.t, 30*time.Second) }
+
+func event(kind, data string) eventlog.Proposed {
+	return eventlog.Proposed{
+		ID: uuid.New(), Type: kind, Data: []byte(data), Meta: []byte(`{"by":"test"}`),
+	}
+}
+
+func events(n int) []eventlog.Proposed {
+	all := make([]eventlog.Proposed, n)
+	for i := range all {
+		all[i] = event("tested.v1", `{}`)
+	}
+	return all
+}
+
+// must appends n events straight to the node.
+func (r *rig) must(stream string, at eventlog.Revision, n int) eventlog.Appended {
+	r.t.Helper()
+	a, err := r.direct.Append(r.ctx(), stream, at, events(n))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return a
+}
+
+// log gives the positions of all events that begin with a prefix, straight from the node.
+func (r *rig) log(prefix string) (all []eventlog.Position) {
+	r.t.Helper()
+	for s, err := range r.direct.Subscribe(r.ctx(), 0, eventlog.Filter{Prefixes: []string{prefix}}) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		switch s.Kind {
+		case eventlog.Event:
+			all = append(all, s.Position)
+		case eventlog.CaughtUp:
+			return all
+		}
+	}
+	return all
+}

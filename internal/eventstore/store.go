@@ -1,0 +1,146 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+
+	"prelude/internal/eventlog"
+)
+
+// Config says where the event store is. One of Address and Socket is set.
+type Config struct {
+	Address string       // a connection string, esdb://…
+	Socket  string       // the path of the embedded node's unix socket
+	Logger  *slog.Logger // nil: no log
+}
+
+// Store is an event store behind the guard. It implements eventlog.Store.
+type Store struct {
+	config *esdb.Configuration
+	logger *slog.Logger
+
+	closed context.Context // ends with Close
+	close  context.CancelFunc
+	work   sync.WaitGroup // goroutines that Close waits for
+
+	mu         sync.Mutex
+	current    *client
+	made       chan struct{} // closed when current is there; nil while nobody makes one
+	generation int
+}
+
+var _ eventlog.Store = (*Store)(nil)
+
+// errClosed is the cause of calls that end because the store was closed.
+var errClosed = errors.New("the event store's client is closed")
+
+const (
+	defaultPatience = 10 * time.Second // of calls whose context has no deadline
+	closeGrace      = 5 * time.Second
+)
+
+// Open prepares the way to an event store; it need not be up yet. Its error is a faulty Config.
+func Open(cfg Config) (*Store, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	config, err := configuration(cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{config: config, logger: cfg.Logger}
+	s.closed, s.close = context.WithCancel(context.Background())
+	return s, nil
+}
+
+func configuration(cfg Config) (*esdb.Configuration, error) {
+	if (cfg.Address == "") == (cfg.Socket == "") {
+		return nil, errors.New("an event store needs either an address or a socket")
+	}
+	address := cfg.Address
+	if cfg.Socket != "" {
+		address = "esdb://localhost?tls=false"
+	}
+	c, err := esdb.ParseConnectionString(address)
+	if err != nil {
+		// The cause may quote the address, and with it a password.
+		return nil, errors.New("the event store's address is no valid connection string")
+	}
+	if cfg.Socket != "" {
+		c.Address = "unix:" + cfg.Socket
+	}
+	if err := c.Validate(); err != nil {
+		return nil, fmt.Errorf("the event store's address: %w", err)
+	}
+	// While it looks for a node the client hears nothing, and it dies when it finds none; the guard
+	// waits and tries again with another.
+	c.MaxDiscoverAttempts = min(max(c.MaxDiscoverAttempts, 1), 2)
+	c.GossipTimeout = min(max(c.GossipTimeout, 1), 2)
+	c.Logger = bridge(cfg.Logger)
+	return c, nil
+}
+
+// bridge passes what the client says on, quietly: it calls errors what the guard mends.
+func bridge(logger *slog.Logger) esdb.LoggingFunc {
+	return func(level esdb.LogLevel, format string, args ...any) {
+		if logger.Enabled(context.Background(), slog.LevelDebug) {
+			logger.Debug("event store client", "client_level", level,
+				"client_message", fmt.Sprintf(format, args...))
+		}
+	}
+}
+
+// Ready makes one round trip to the store; nil says that it answers. Error: eventlog.ErrUnavailable.
+func (s *Store) Ready(ctx context.Context) error {
+	ctx, cancel := s.patience(ctx)
+	defer cancel()
+	_, err := s.end(ctx)
+	if err != nil && !errors.Is(err, eventlog.ErrUnavailable) {
+		err = unavailable(ctx, err)
+	}
+	return err
+}
+
+// end gives the position of the log's last event, 0 of an empty log.
+func (s *Store) end(ctx context.Context) (eventlog.Position, error) {
+	return call(ctx, s, func(ctx context.Context, c *client) (eventlog.Position, error) {
+		return c.end(ctx)
+	})
+}
+
+// patience bounds calls whose caller has not.
+func (s *Store) patience(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, defaultPatience)
+}
+
+// Close ends what is under way and closes the client once that has ended. Close it before the node.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.close()
+	c := s.current
+	s.current = nil
+	s.mu.Unlock()
+	if c != nil {
+		s.drain(c)
+	}
+	idle := make(chan struct{})
+	go func() {
+		s.work.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-time.After(closeGrace):
+		return errors.New("the event store's client did not end in time")
+	}
+}

@@ -1,0 +1,150 @@
+package llm
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"iter"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"syscall"
+	"time"
+
+	"prelude/commands"
+)
+
+// server is a server that speaks OpenAI's chat completions.
+type server struct {
+	url    string
+	key    string
+	newer  bool // takes max_completion_tokens
+	client *http.Client
+	logger *slog.Logger
+}
+
+func newServer(cfg Config, limits Timeouts) *server {
+	s := &server{url: cfg.BaseURL, key: cfg.APIKey, client: newClient(limits), logger: cfg.Logger}
+	if s.logger == nil {
+		s.logger = slog.Default()
+	}
+	if u, err := url.Parse(cfg.BaseURL); err == nil {
+		s.newer = ofOpenAI(u.Hostname())
+		s.url = u.JoinPath("chat", "completions").String()
+	}
+	return s
+}
+
+// newClient returns a client of its own: the default one waits for ever, keeps two idle connections
+// per host, and would follow a redirect with the key in hand. HTTP/1.1 gives each reply a
+// connection, so that one that is broken off disturbs no other.
+func newClient(limits Timeouts) *http.Client {
+	dialer := &net.Dialer{Timeout: limits.Connect}
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           dialer.DialContext,
+			TLSHandshakeTimeout:   limits.Connect,
+			ResponseHeaderTimeout: limits.FirstToken,
+			MaxIdleConns:          64,
+			MaxIdleConnsPerHost:   64,
+			IdleConnTimeout:       90 * time.Second,
+			DisableCompression:    true, // a compressor holds pieces back
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		},
+	}
+}
+
+// ofOpenAI reports whether host is OpenAI's own, or Azure's of it.
+func ofOpenAI(host string) bool {
+	host = "." + strings.ToLower(host)
+	return strings.HasSuffix(host, ".openai.com") || strings.HasSuffix(host, ".openai.azure.com")
+}
+
+func (s *server) stream(
+	ctx context.Context, limits Timeouts, model string, req commands.ModelRequest,
+) iter.Seq2[commands.Chunk, error] {
+	return func(yield func(commands.Chunk, error) bool) {
+		ctx, watch := newWatch(ctx, limits)
+		defer watch.stop()
+		res, err := s.open(ctx, model, req)
+		if err != nil {
+			yield(commands.Chunk{}, verdict(ctx, err, false, limits))
+			return
+		}
+		defer res.Body.Close()
+		r := newReply(watch, res.Body)
+		for {
+			chunk, err := r.next(ctx)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(commands.Chunk{}, verdict(ctx, err, r.started, limits))
+				return
+			}
+			if !yield(chunk, nil) {
+				return
+			}
+		}
+	}
+}
+
+// open sends the request and returns the response if it is a success.
+func (s *server) open(
+	ctx context.Context, model string, req commands.ModelRequest,
+) (*http.Response, error) {
+	body := encode(model, req.Request, s.newer)
+	out, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, broken("The address of the model's server is not a URL.", false)
+	}
+	out.Header.Set("Content-Type", "application/json")
+	out.Header.Set("Accept", "text/event-stream")
+	out.Header.Set("User-Agent", "prelude")
+	if s.key != "" {
+		out.Header.Set("Authorization", "Bearer "+s.key)
+	}
+	res, err := s.client.Do(out)
+	if err != nil {
+		return nil, s.unreached(ctx, err)
+	}
+	if res.StatusCode < 200 || res.StatusCode > 299 {
+		res.Body.Close()
+		return nil, refused(res.StatusCode, res.Header, false, time.Now())
+	}
+	return res, nil
+}
+
+// unreached says why there was no response. Why a connection was not made goes to the log, for
+// whoever set the address up; any other cause may quote the server, so it goes nowhere.
+func (s *server) unreached(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	var op *net.OpError
+	var timed net.Error
+	dialled := errors.As(err, &op) && op.Op == "dial"
+	if dialled {
+		s.logger.WarnContext(ctx, "model server not reached", "cause", op.Error())
+	}
+	switch {
+	case errors.As(err, &timed) && timed.Timeout():
+		return timeout("The model's server did not answer in time.", true)
+	case dialled:
+		return broken("The model's server cannot be reached.", true)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return cut(false)
+	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return broken("The certificate of the model's server is not trusted.", false)
+	}
+	return broken("The model's server could not be asked.", true)
+}

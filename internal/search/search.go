@@ -1,0 +1,163 @@
+// Package search keeps the presets in an OpenSearch index and answers questions to it: it
+// implements the ports projections.Index and readmodels.SearchEngine. It decides no rights; it
+// knows what a principal's rights are called in the index, and no query leaves it without them.
+package search
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/opensearch-project/opensearch-go/v4"
+	"github.com/opensearch-project/opensearch-go/v4/errmask"
+	"github.com/opensearch-project/opensearch-go/v4/opensearchapi"
+
+	"prelude/projections"
+	"prelude/readmodels"
+)
+
+// Version is that of the index's definition and of how documents are written. Who changes either
+// raises it: the index of the new version is then filled from the first event.
+const Version = 1
+
+// definition holds the settings and the mapping.
+//
+//go:embed index.json
+var definition []byte
+
+var (
+	_ projections.Index       = (*Client)(nil)
+	_ readmodels.SearchEngine = (*Client)(nil)
+)
+
+// Config says where OpenSearch is.
+type Config struct {
+	URL    string // with user and password where it asks for them
+	Prefix string // of the index's name; empty: presets
+	Logger *slog.Logger
+	// OnLost is told that the index was gone and has been made anew, empty: it has to be rebuilt.
+	OnLost func()
+}
+
+// Client writes to the index and asks it. It is safe for use by several goroutines.
+type Client struct {
+	api     *opensearchapi.Client
+	alias   string
+	index   string
+	log     *slog.Logger
+	onLost  func()
+	breaker breaker
+	backoff func(ctx context.Context, try int) error
+	budget  time.Duration // of one search
+}
+
+// Open prepares a client. It does not connect yet.
+func Open(cfg Config) (*Client, error) {
+	if cfg.Prefix == "" {
+		cfg.Prefix = "presets"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.OnLost == nil {
+		cfg.OnLost = func() {}
+	}
+	warn(cfg.Logger)
+	dialer := &net.Dialer{Timeout: time.Second, KeepAlive: 30 * time.Second}
+	api, err := opensearchapi.NewClient(opensearchapi.Config{
+		// Report every partial failure: the default hides them.
+		Errors: errmask.New(),
+		Client: opensearch.Config{
+			Addresses: []string{cfg.URL},
+			// Its own retries come all at once; Put has better ones, and a search has no time for any.
+			DisableRetry:   true,
+			RequestTimeout: 30 * time.Second,
+			Transport: &http.Transport{
+				DialContext: dialer.DialContext, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
+				TLSHandshakeTimeout: 3 * time.Second,
+			},
+		},
+	})
+	if err != nil {
+		// The error may quote the address, and that a password.
+		return nil, errors.New("the address of OpenSearch is not a URL")
+	}
+	alias := fmt.Sprintf("%s-%d", cfg.Prefix, Version)
+	return &Client{
+		api: api, alias: alias, index: alias + "-" + build(), log: cfg.Logger, onLost: cfg.OnLost,
+		breaker: breaker{now: time.Now}, backoff: jittered, budget: 500 * time.Millisecond,
+	}, nil
+}
+
+// warn tells of variables that change the client's behaviour behind our back.
+func warn(log *slog.Logger) {
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "OPENSEARCH_GO_") {
+			log.Warn("the environment changes the OpenSearch client", "variable", name)
+		}
+	}
+}
+
+// build names the definition, so that two of one version cannot share an index by mistake.
+func build() string { return fmt.Sprintf("%x", sha256.Sum256(definition))[:8] }
+
+// Close ends the client's background work.
+func (c *Client) Close() error { return c.api.Close() }
+
+// Bootstrap makes the index if it is missing and points the alias at it. Several may do so at once.
+func (c *Client) Bootstrap(ctx context.Context) error {
+	_, err := c.api.Indices.Create(ctx, opensearchapi.IndicesCreateReq{
+		Index: c.index, Body: bytes.NewReader(definition),
+	})
+	var refused *opensearch.StructError
+	exists := errors.As(err, &refused) && refused.Err.Type == "resource_already_exists_exception"
+	if err != nil && !exists {
+		return fmt.Errorf("create the search index: %w", diagnose(nil, err))
+	}
+	type action map[string]map[string]any
+	body, err := json.Marshal(map[string]any{"actions": []action{
+		{"remove": {"index": c.alias + "-*", "alias": c.alias, "must_exist": false}},
+		{"add": {"index": c.index, "alias": c.alias, "is_write_index": true}},
+	}})
+	if err != nil {
+		return err
+	}
+	_, err = c.api.Aliases(ctx, opensearchapi.AliasesReq{Body: bytes.NewReader(body)})
+	if err != nil {
+		return fmt.Errorf("point the alias at the search index: %w", diagnose(nil, err))
+	}
+	return nil
+}
+
+// Drop removes the index and with it the alias. It is no error if there is none.
+func (c *Client) Drop(ctx context.Context) error {
+	_, err := c.api.Indices.Delete(ctx, opensearchapi.IndicesDeleteReq{
+		Indices: []string{c.index},
+		Params:  opensearchapi.IndicesDeleteParams{IgnoreUnavailable: opensearchapi.ToPointer(true)},
+	})
+	if err != nil {
+		return fmt.Errorf("drop the search index: %w", diagnose(nil, err))
+	}
+	return nil
+}
+
+// Ready says whether the index is there and answers.
+func (c *Client) Ready(ctx context.Context) error {
+	resp, err := c.api.Search(ctx, &opensearchapi.SearchReq{
+		Indices: []string{c.alias}, Body: strings.NewReader(`{"size":0,"query":{"match_none":{}}}`),
+	})
+	if err != nil {
+		return fmt.Errorf("ask the search index: %w", diagnose(resp.Inspect().Response, err))
+	}
+	return nil
+}

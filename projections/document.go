@@ -1,0 +1,74 @@
+package projections
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"prelude/domain/preset"
+	"prelude/internal/eventlog"
+)
+
+// NewIndexReader feeds the search index: it waits until views has passed a batch, loads the presets' rows,
+// and puts each with the row's own position as its version.
+func NewIndexReader(pool *pgxpool.Pool, progress *Progress, index Index) Reader {
+	return Reader{Name: IndexReader, Version: IndexVersion, Prefixes: []string{"preset-"},
+		Before: func(ctx context.Context, batch []eventlog.Record) error {
+			if !progress.Wait(ctx, Views, batch[len(batch)-1].Position) {
+				return errors.Join(errors.New("views did not come"), context.Cause(ctx))
+			}
+			docs, err := documents(ctx, pool, batch)
+			if err != nil {
+				return err
+			}
+			return index.Put(ctx, docs)
+		}}
+}
+
+// documents loads the rows of a batch's presets, with one round trip.
+func documents(ctx context.Context, pool *pgxpool.Pool, batch []eventlog.Record) ([]Document, error) {
+	seen := map[string]bool{}
+	var orgs, ids []string
+	for _, rec := range batch {
+		if id := rec.Stream.Object(); !seen[id] {
+			seen[id] = true
+			orgs, ids = append(orgs, "org_"+rec.Stream.Org), append(ids, id)
+		}
+	}
+	var docs []Document
+	b := &pgx.Batch{}
+	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
+	b.Queue(`SELECT t.state, t.pos FROM views_1.presets t
+		JOIN unnest($1::text[], $2::text[]) AS k (org, id) ON t.org = k.org AND t.id = k.id`, orgs, ids).
+		Query(func(rows pgx.Rows) error {
+			var state []byte
+			var pos int64
+			_, err := pgx.ForEachRow(rows, []any{&state, &pos}, func() error {
+				var p preset.Preset
+				if err := json.Unmarshal(state, &p); err != nil {
+					return err
+				}
+				docs = append(docs, document(p, eventlog.Position(pos)))
+				return nil
+			})
+			return err
+		})
+	if err := pool.SendBatch(ctx, b).Close(); err != nil {
+		return nil, fmt.Errorf("load the presets of the index: %w", err)
+	}
+	return docs, nil
+}
+
+func document(p preset.Preset, pos eventlog.Position) Document {
+	return Document{
+		ID: string(p.ID), Org: string(p.Org), Scope: string(p.Scope), Owner: string(p.Owner), Slug: p.Slug,
+		Name: p.Draft.Name, Description: p.Draft.Description, Instructions: p.Draft.Instructions,
+		Tags: p.Draft.Tags, Language: p.Draft.Language, Model: p.Draft.Model, Status: p.Status(),
+		Version: p.Version(), Deleted: p.DeletedAt != nil, CreatedAt: p.CreatedAt, UpdatedAt: p.UpdatedAt,
+		Position: pos,
+	}
+}

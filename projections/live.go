@@ -1,0 +1,69 @@
+package projections
+
+import (
+	"context"
+	"log/slog"
+
+	"prelude/internal/eventlog"
+)
+
+// Live follows the log from now on, without a checkpoint: it says what has happened to those who keep
+// something in memory.
+type Live struct {
+	Log      *eventlog.Log
+	Progress *Progress
+	Logger   *slog.Logger
+	Seen     []func(eventlog.Record) // told of each event
+	Down     []func()                // told when events may be missed from now on
+	at       eventlog.Position
+	lost     bool
+}
+
+// Run follows until the context ends. started is closed when it sees all that happens from then on.
+func (l *Live) Run(ctx context.Context, started chan<- struct{}) error {
+	from, err := l.Log.Head(ctx)
+	if err != nil {
+		return err
+	}
+	l.at = from
+	l.Progress.Up(from)
+	close(started)
+	// Position 0 is the beginning of an empty log: all of it is still to come.
+	for signal, err := range l.Log.Store.Subscribe(ctx, from, eventlog.Filter{}) {
+		if err != nil {
+			return err
+		}
+		l.take(signal)
+	}
+	return context.Cause(ctx)
+}
+
+func (l *Live) take(s eventlog.Signal) {
+	l.at = max(l.at, s.Position, s.Raw.Position)
+	switch s.Kind {
+	case eventlog.Lost:
+		l.lost = true
+		l.Progress.Down()
+		for _, down := range l.Down {
+			down()
+		}
+	case eventlog.Event:
+		rec, err := eventlog.Decode(s.Raw)
+		if err != nil {
+			l.Logger.Error("an event cannot be read", "position", s.Raw.Position, "error", err)
+			l.Progress.Seen(s.Raw.Position, nil)
+			return
+		}
+		for _, seen := range l.Seen {
+			seen(rec)
+		}
+		l.Progress.Seen(rec.Position, &rec)
+	case eventlog.CaughtUp:
+		if l.lost {
+			l.lost = false
+			l.Progress.Up(l.at)
+		}
+	case eventlog.Checkpoint:
+		l.Progress.Seen(s.Position, nil)
+	}
+}

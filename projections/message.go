@@ -1,0 +1,191 @@
+package projections
+
+import (
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"prelude/domain"
+	"prelude/domain/completion"
+	"prelude/domain/receipt"
+	"prelude/domain/session"
+	"prelude/internal/eventlog"
+)
+
+// about is all that is known of a message or a reply but its text. Read models read the same JSON.
+type about struct {
+	Author    domain.UserID          `json:"author,omitempty"`
+	Message   domain.MessageID       `json:"message,omitempty"` // of a reply: what it answers
+	Reply     domain.ReplyID         `json:"reply,omitempty"`   // of a message: what answers it
+	Preset    *session.PresetVersion `json:"preset,omitempty"`
+	Model     string                 `json:"model,omitempty"`
+	Finish    string                 `json:"finish_reason,omitempty"`
+	Usage     *receipt.Usage         `json:"usage,omitempty"`
+	Cost      int64                  `json:"cost_micros,omitempty"`
+	Code      string                 `json:"code,omitempty"`
+	Detail    string                 `json:"detail,omitempty"`
+	Retryable bool                   `json:"retryable,omitempty"`
+	Length    int                    `json:"length_bytes"`
+	At        time.Time              `json:"at"`
+	EndedAt   *time.Time             `json:"ended_at,omitempty"`
+	Position  uint64                 `json:"position,omitempty"`     // of the start
+	EndedPos  uint64                 `json:"end_position,omitempty"` // of the end
+}
+
+// messageRow is a message or a reply. One whose start lies before the batch carries only its end.
+type messageRow struct {
+	org, id, session, role, owner, status string
+	seq                                   int64
+	text                                  domain.Secret
+	about                                 about
+	producer                              session.Producer
+	until                                 *time.Time
+	endOnly                               bool
+}
+
+func putMessages(b *pgx.Batch, batch []eventlog.Record) error {
+	g := gathered{rows: map[string]*messageRow{}}
+	for _, rec := range batch {
+		g.add(rec)
+	}
+	var starts, ends []*messageRow
+	for _, r := range g.order {
+		if r.endOnly {
+			ends = append(ends, r)
+		} else {
+			starts = append(starts, r)
+		}
+	}
+	if err := insertMessages(b, starts); err != nil {
+		return err
+	}
+	return endMessages(b, ends)
+}
+
+// gathered folds a batch's events about messages and replies by id.
+type gathered struct {
+	rows  map[string]*messageRow
+	order []*messageRow
+}
+
+func (g *gathered) put(r *messageRow) {
+	g.rows[r.org+r.id] = r
+	g.order = append(g.order, r)
+}
+
+func (g *gathered) add(rec eventlog.Record) {
+	org := domain.OrgPrefix + rec.Stream.Org
+	switch e := rec.Event.(type) {
+	case session.MessagePosted:
+		g.put(&messageRow{org: org, id: string(e.Message), session: rec.Stream.Object(), role: "user",
+			owner: rec.Meta.User, status: "posted", seq: int64(rec.Revision), text: e.Content,
+			about: about{Author: e.Author, Reply: e.Reply, Length: e.Length, At: e.At}})
+	case session.ReplyStarted:
+		g.put(&messageRow{org: org, id: string(e.Reply), session: rec.Stream.Object(), role: "assistant",
+			owner: rec.Meta.User, status: "running", seq: int64(rec.Revision), producer: e.Producer,
+			until: &e.Until, about: about{Message: e.Message, Preset: e.Preset, Model: e.Model, At: e.At,
+				Position: uint64(rec.Position)}})
+	case completion.Started:
+		g.put(&messageRow{org: org, id: string(e.Reply), role: "assistant", owner: string(e.User),
+			status: "running", seq: int64(rec.Revision), producer: e.Producer, until: &e.Until,
+			about: about{Preset: e.Preset, Model: e.Manifest.Model, At: e.At, Position: uint64(rec.Position)}})
+	case session.ReplyCompleted:
+		g.end(rec, org, e.Reply, "completed", e.Text, about{Finish: e.Finish, Usage: &e.Usage, Cost: e.Cost,
+			Length: e.Length, EndedAt: &e.At})
+	case session.ReplyFailed:
+		g.end(rec, org, e.Reply, "failed", e.Text, about{Usage: &e.Usage, Length: e.Length, EndedAt: &e.At,
+			Code: e.Code, Detail: e.Detail, Retryable: e.Retryable})
+	case session.ReplyCancelled:
+		g.end(rec, org, e.Reply, "cancelled", e.Text, about{Usage: &e.Usage, Length: e.Length,
+			EndedAt: &e.At})
+	case completion.Ended:
+		g.end(rec, org, domain.ReplyID(rec.Stream.Object()), e.Status, e.Text, about{Finish: e.Finish,
+			Usage: &e.Usage, Cost: e.Cost, Length: e.Length, EndedAt: &e.At, Code: e.Code, Detail: e.Detail,
+			Retryable: e.Retryable})
+	}
+}
+
+func (g *gathered) end(rec eventlog.Record, org string, id domain.ReplyID, status string,
+	text domain.Secret, a about) {
+	r := g.rows[org+string(id)]
+	if r == nil {
+		r = &messageRow{org: org, id: string(id), endOnly: true}
+		g.put(r)
+	}
+	r.status, r.text = status, text
+	a.EndedPos = uint64(rec.Position)
+	a.Message, a.Preset, a.Model, a.At, a.Position =
+		r.about.Message, r.about.Preset, r.about.Model, r.about.At, r.about.Position
+	r.about = a
+}
+
+func insertMessages(b *pgx.Batch, rows []*messageRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	abouts, err := texts(rows, func(r *messageRow) any { return r.about })
+	if err != nil {
+		return err
+	}
+	b.Queue(`INSERT INTO views_1.messages (org, id, session, seq, role, owner, status, key_id, sealed, about,
+			instance, boot, until)
+		SELECT org, id, session, seq, role, owner, status, key_id, sealed, about::jsonb, instance, boot, until
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+			$8::text[], $9::bytea[], $10::text[], $11::text[], $12::bigint[], $13::timestamptz[])
+			AS u (org, id, session, seq, role, owner, status, key_id, sealed, about, instance, boot, until)
+		ON CONFLICT DO NOTHING`,
+		column(rows, func(r *messageRow) string { return r.org }),
+		column(rows, func(r *messageRow) string { return r.id }),
+		column(rows, func(r *messageRow) string { return r.session }),
+		column(rows, func(r *messageRow) int64 { return r.seq }),
+		column(rows, func(r *messageRow) string { return r.role }),
+		column(rows, func(r *messageRow) string { return r.owner }),
+		column(rows, func(r *messageRow) string { return r.status }),
+		column(rows, func(r *messageRow) string { return string(r.text.Key) }),
+		column(rows, func(r *messageRow) []byte { return r.text.Sealed }),
+		abouts,
+		column(rows, func(r *messageRow) string { return r.producer.Instance }),
+		column(rows, func(r *messageRow) int64 { return r.producer.Boot }),
+		column(rows, func(r *messageRow) *time.Time { return r.until }),
+	)
+	return nil
+}
+
+// endMessages ends replies that began in an earlier batch.
+func endMessages(b *pgx.Batch, rows []*messageRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	abouts, err := texts(rows, func(r *messageRow) any { return r.about.ended() })
+	if err != nil {
+		return err
+	}
+	b.Queue(`UPDATE views_1.messages AS t SET status = u.status, key_id = u.key_id, sealed = u.sealed,
+			about = t.about || u.about::jsonb
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[])
+			AS u (org, id, status, key_id, sealed, about)
+		WHERE t.org = u.org AND t.id = u.id AND t.status = 'running'`,
+		column(rows, func(r *messageRow) string { return r.org }),
+		column(rows, func(r *messageRow) string { return r.id }),
+		column(rows, func(r *messageRow) string { return r.status }),
+		column(rows, func(r *messageRow) string { return string(r.text.Key) }),
+		column(rows, func(r *messageRow) []byte { return r.text.Sealed }),
+		abouts,
+	)
+	return nil
+}
+
+// ended is what an end adds to what was known at the start.
+func (a about) ended() any {
+	return struct {
+		Finish    string         `json:"finish_reason,omitempty"`
+		Usage     *receipt.Usage `json:"usage,omitempty"`
+		Cost      int64          `json:"cost_micros,omitempty"`
+		Code      string         `json:"code,omitempty"`
+		Detail    string         `json:"detail,omitempty"`
+		Retryable bool           `json:"retryable,omitempty"`
+		Length    int            `json:"length_bytes"`
+		EndedAt   *time.Time     `json:"ended_at,omitempty"`
+		EndedPos  uint64         `json:"end_position,omitempty"`
+	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Length, a.EndedAt, a.EndedPos}
+}

@@ -1,0 +1,78 @@
+package projections
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"prelude/internal/eventlog"
+)
+
+// singly applies a batch event by event, so that only the stream of the one that cannot be applied is parked.
+// A reader that does not park stops there.
+func (e *Engine) singly(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record,
+	to eventlog.Position) error {
+	at := from
+	for _, rec := range batch {
+		err := e.apply(ctx, r, at, []eventlog.Record{rec}, rec.Position)
+		if err != nil && r.Parks && poison(err) {
+			err = e.park(ctx, r, at, rec, err)
+		}
+		if err != nil {
+			return err
+		}
+		at = rec.Position
+	}
+	if to > at {
+		return e.apply(ctx, r, at, nil, to)
+	}
+	return nil
+}
+
+// park notes that a stream waits, and why, and goes past the event.
+func (e *Engine) park(ctx context.Context, r Reader, from eventlog.Position, rec eventlog.Record, why error,
+) error {
+	e.Logger.Error("a stream is parked", "reader", r.Name, "object", rec.Stream.Object(), "kind", rec.Kind(),
+		"error", why)
+	return e.inTx(ctx, func(tx pgx.Tx) error {
+		if err := move(ctx, tx, r, from, rec.Position); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO prelude.parked (reader, version, stream, pos, error)
+			VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
+			r.Name, r.Version, rec.Stream.String(), int64(rec.Position), why.Error())
+		return err
+	})
+}
+
+// parkedStreams says which streams of a batch wait.
+func parkedStreams(ctx context.Context, tx pgx.Tx, r Reader, batch []eventlog.Record,
+) (map[string]bool, error) {
+	if len(batch) == 0 {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, `SELECT stream FROM prelude.parked WHERE reader = $1 AND version = $2`,
+		r.Name, r.Version)
+	if err != nil {
+		return nil, err
+	}
+	streams, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	parked := make(map[string]bool, len(streams))
+	for _, s := range streams {
+		parked[s] = true
+	}
+	return parked, err
+}
+
+func without(batch []eventlog.Record, parked map[string]bool) []eventlog.Record {
+	if len(parked) == 0 {
+		return batch
+	}
+	var kept []eventlog.Record
+	for _, rec := range batch {
+		if !parked[rec.Stream.String()] {
+			kept = append(kept, rec)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,160 @@
+package projections
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"prelude/domain/preset"
+	"prelude/internal/eventlog"
+)
+
+type presetRow = row[preset.Preset]
+
+type versionRow struct {
+	org, id string
+	preset.Version
+	note string
+}
+
+type labelRow struct {
+	org, id, label, note, by string
+	version                  int // 0: taken away
+	at                       time.Time
+}
+
+// notePreset gathers what has rows of its own: versions, and where labels point. latest is among them.
+func notePreset(r *presetRow, rec eventlog.Record) {
+	label := func(l string, version int, note, by string, at time.Time) {
+		r.labels[l] = labelRow{org: r.org, id: r.id, label: l, version: version, note: note, by: by, at: at}
+	}
+	switch e := rec.Event.(type) {
+	case preset.Published:
+		v := *r.state.Content(e.Version)
+		r.versions = append(r.versions, versionRow{r.org, r.id, v, e.Note.Text})
+		label(preset.Latest, e.Version, "", string(e.By), e.At)
+	case preset.Labeled:
+		label(e.Label, e.Version, e.Note.Text, string(e.By), e.At)
+	case preset.Unlabeled:
+		label(e.Label, 0, "", string(e.By), e.At)
+	}
+}
+
+func putPresets(b *pgx.Batch, rows []*presetRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	states, err := texts(rows, func(r *presetRow) any { return r.state })
+	if err != nil {
+		return err
+	}
+	b.Queue(`INSERT INTO views_1.presets AS t (org, id, scope, owner, slug, tags, language, status, labels,
+			created_at, updated_at, state, revision, pos)
+		SELECT org, id, scope, owner, slug, string_to_array(tags, E'\x01'), language, status,
+			string_to_array(labels, ','), created_at, updated_at, state::jsonb, revision, pos
+		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+			$8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bigint[],
+			$14::bigint[]) AS u (org, id, scope, owner, slug, tags, language, status, labels, created_at,
+			updated_at, state, revision, pos)
+		ON CONFLICT (org, id) DO UPDATE SET slug = excluded.slug, tags = excluded.tags,
+			language = excluded.language, status = excluded.status, labels = excluded.labels,
+			updated_at = excluded.updated_at, state = excluded.state, revision = excluded.revision,
+			pos = excluded.pos`,
+		column(rows, func(r *presetRow) string { return r.org }),
+		column(rows, func(r *presetRow) string { return r.id }),
+		column(rows, func(r *presetRow) string { return string(r.state.Scope) }),
+		column(rows, func(r *presetRow) string { return string(r.state.Owner) }),
+		column(rows, func(r *presetRow) string { return r.state.Slug }),
+		column(rows, func(r *presetRow) string { return strings.Join(r.state.Draft.Tags, "\x01") }),
+		column(rows, func(r *presetRow) string { return r.state.Draft.Language }),
+		column(rows, func(r *presetRow) string { return r.state.Status() }),
+		column(rows, func(r *presetRow) string { return labelNames(r.state) }),
+		column(rows, func(r *presetRow) time.Time { return r.state.CreatedAt }),
+		column(rows, func(r *presetRow) time.Time { return r.state.UpdatedAt }),
+		states,
+		column(rows, func(r *presetRow) int64 { return int64(r.revision) }),
+		column(rows, func(r *presetRow) int64 { return int64(r.position) }),
+	)
+	return nil
+}
+
+func labelNames(p preset.Preset) string {
+	var names []string
+	for l := range p.AllLabels() {
+		names = append(names, l)
+	}
+	slices.Sort(names)
+	return strings.Join(names, ",")
+}
+
+func putVersions(b *pgx.Batch, presets []*presetRow) error {
+	var rows []versionRow
+	for _, p := range presets {
+		rows = append(rows, p.versions...)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	contents, err := texts(rows, func(r versionRow) any { return r.Content })
+	if err != nil {
+		return err
+	}
+	b.Queue(`INSERT INTO views_1.preset_versions (org, preset, version, hash, note, content, by, at)
+		SELECT org, preset, version, hash, note, content::jsonb, by, at
+		FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[],
+			$8::timestamptz[]) AS u (org, preset, version, hash, note, content, by, at)
+		ON CONFLICT DO NOTHING`,
+		column(rows, func(r versionRow) string { return r.org }),
+		column(rows, func(r versionRow) string { return r.id }),
+		column(rows, func(r versionRow) int { return r.Number }),
+		column(rows, func(r versionRow) string { return string(r.Hash) }),
+		column(rows, func(r versionRow) string { return r.note }),
+		contents,
+		column(rows, func(r versionRow) string { return string(r.By) }),
+		column(rows, func(r versionRow) time.Time { return r.At }),
+	)
+	return nil
+}
+
+func putLabels(b *pgx.Batch, presets []*presetRow) error {
+	for _, p := range presets {
+		for _, l := range p.labels {
+			if l.version == 0 {
+				b.Queue(`DELETE FROM views_1.preset_labels WHERE org = $1 AND preset = $2 AND label = $3`,
+					l.org, l.id, l.label)
+				continue
+			}
+			b.Queue(`INSERT INTO views_1.preset_labels (org, preset, label, version, note, moved_by, moved_at)
+				VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (org, preset, label) DO UPDATE SET
+				version = excluded.version, note = excluded.note, moved_by = excluded.moved_by,
+				moved_at = excluded.moved_at`,
+				l.org, l.id, l.label, l.version, l.note, l.by, l.at)
+		}
+	}
+	return nil
+}
+
+// putSearch writes what the search in Postgres asks.
+func putSearch(b *pgx.Batch, rows []*presetRow) error {
+	for _, r := range rows {
+		p := r.state
+		tags := p.Draft.Tags
+		if tags == nil {
+			tags = []string{}
+		}
+		b.Queue(`INSERT INTO views_1.preset_search AS t (org, id, owner, scope, status, language, tags, name,
+				description, tsv, tri, updated_at, deleted, pos)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+				views_1.preset_search_tsv($8, $9, $7, $10), views_1.preset_search_tri($8, $9, $7, $6, $10),
+				$11, $12, $13)
+			ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, language = excluded.language,
+				tags = excluded.tags, name = excluded.name, description = excluded.description,
+				tsv = excluded.tsv, tri = excluded.tri, updated_at = excluded.updated_at,
+				deleted = excluded.deleted, pos = excluded.pos`,
+			r.org, r.id, string(p.Owner), string(p.Scope), p.Status(), p.Draft.Language, tags, p.Draft.Name,
+			p.Draft.Description, p.Draft.Instructions, p.UpdatedAt, p.DeletedAt != nil, int64(r.position))
+	}
+	return nil
+}

@@ -1,0 +1,117 @@
+package projections
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"prelude/internal/eventlog"
+)
+
+// Progress knows how far each reader of this process has come, and how far the log has: readers' checkpoints
+// stand still where nothing for them happens, so the live subscription tells what there was for whom.
+type Progress struct {
+	readers []Reader
+	mu      sync.Mutex
+	at      map[string]eventlog.Position // applied
+	last    map[string]eventlog.Position // of the newest event that the reader wants, as the live subscription saw
+	live    eventlog.Position            // the live subscription has seen all up to here
+	up      bool                         // the live subscription is there
+	changed chan struct{}
+}
+
+// NewProgress knows of no reader yet.
+func NewProgress() *Progress {
+	return &Progress{at: map[string]eventlog.Position{}, last: map[string]eventlog.Position{},
+		changed: make(chan struct{})}
+}
+
+// Watch says which readers there are, before any of them runs.
+func (p *Progress) Watch(readers []Reader) { p.readers = readers }
+
+func (p *Progress) applied(reader string, at eventlog.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at > p.at[reader] || p.at[reader] == 0 {
+		p.at[reader] = at
+		p.signal()
+	}
+}
+
+func (p *Progress) signal() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// Seen notes that the live subscription has passed a position, with the event there, if it was one.
+func (p *Progress) Seen(at eventlog.Position, rec *eventlog.Record) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rec != nil {
+		for _, r := range p.readers {
+			if r.wants(*rec) {
+				p.last[r.Name] = at
+			}
+		}
+	}
+	p.live = max(p.live, at)
+	p.signal()
+}
+
+func (r Reader) wants(rec eventlog.Record) bool {
+	name := rec.Stream.String()
+	if !slices.ContainsFunc(r.Prefixes, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		return false
+	}
+	return len(r.wanted([]eventlog.Record{rec})) > 0
+}
+
+// Up notes that the live subscription sees all after a position. What was before it, readers must have passed
+// by themselves.
+func (p *Progress) Up(from eventlog.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.readers {
+		p.last[r.Name] = max(p.last[r.Name], from)
+	}
+	p.live, p.up = from, true
+	p.signal()
+}
+
+// Down notes that the live subscription is away: nothing is known beyond what was applied.
+func (p *Progress) Down() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.up = false
+}
+
+// At is how far a reader has come.
+func (p *Progress) At(reader string) eventlog.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.at[reader]
+}
+
+// reached: it applied that position, or there was nothing for it up to there that it has not applied.
+func (p *Progress) reached(reader string, want eventlog.Position) bool {
+	at := p.at[reader]
+	return at >= want || p.up && p.live >= want && at >= p.last[reader]
+}
+
+// Wait waits until a reader has reached a position; false: the context ended first.
+func (p *Progress) Wait(ctx context.Context, reader string, want eventlog.Position) bool {
+	for {
+		p.mu.Lock()
+		reached, changed := p.reached(reader, want), p.changed
+		p.mu.Unlock()
+		if reached {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package readmodels
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"prelude/domain"
+	"prelude/domain/receipt"
+	"prelude/domain/session"
+	"prelude/internal/eventlog"
+)
+
+// Message is a message or a reply; Role tells which. Its text is open, or marked as gone.
+type Message struct {
+	ID      string
+	Session domain.SessionID // empty: a stateless completion's
+	Role    string
+	Status  string
+	Text    domain.Secret
+	Seq     int64
+	About
+	org   domain.OrgID
+	owner string
+}
+
+// About is all that is known of a message or a reply but its text.
+type About struct {
+	Author    domain.UserID          `json:"author"`
+	Message   domain.MessageID       `json:"message"`
+	Reply     domain.ReplyID         `json:"reply"`
+	Preset    *session.PresetVersion `json:"preset"`
+	Model     string                 `json:"model"`
+	Finish    string                 `json:"finish_reason"`
+	Usage     *receipt.Usage         `json:"usage"`
+	Cost      int64                  `json:"cost_micros"`
+	Code      string                 `json:"code"`
+	Detail    string                 `json:"detail"`
+	Retryable bool                   `json:"retryable"`
+	Length    int                    `json:"length_bytes"`
+	At        time.Time              `json:"at"`
+	EndedAt   *time.Time             `json:"ended_at"`
+	Position  eventlog.Position      `json:"position"`
+	EndedPos  eventlog.Position      `json:"end_position"`
+}
+
+type messageRow struct {
+	ID      string
+	Session string
+	Seq     int64
+	Role    string
+	Owner   string
+	Status  string
+	KeyID   string
+	Sealed  []byte
+	About   []byte
+}
+
+const messageColumns = `m.id, m.session, m.seq, m.role, m.owner, m.status, m.key_id, m.sealed, m.about`
+
+// Messages lists the messages and replies of a session of the caller's, the oldest first if p.Asc.
+func (r *Reader) Messages(ctx context.Context, who domain.Principal, id domain.SessionID, p Page,
+) (List[Message], error) {
+	from, err := p.cursor()
+	if err != nil {
+		return List[Message]{}, err
+	}
+	compare, direction := p.order()
+	var states []stateRow
+	var rows []messageRow
+	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
+		b.Queue(`SELECT state, pos FROM views_1.sessions WHERE org = $1 AND id = $2`, who.Org, id).
+			Query(scan(&states))
+		b.Queue(fmt.Sprintf(`SELECT %s FROM views_1.messages m
+			WHERE m.org = $1 AND m.session = $2 AND m.seq %s $3 ORDER BY m.seq %s LIMIT $4`,
+			messageColumns, compare, direction), who.Org, id, from.N, p.Limit+1).Query(scan(&rows))
+	})
+	if _, err := one(states, wrap("list messages", err)); err != nil {
+		return List[Message]{}, err
+	}
+	sessions, err := decode[session.Session](states)
+	if err != nil {
+		return List[Message]{}, err
+	}
+	if err := seeSession(who, sessions[0]); err != nil {
+		return List[Message]{}, err
+	}
+	messages, err := r.openMessages(ctx, who.Org, rows)
+	return list(messages, p.Limit, func(m Message) cursor { return cursor{N: m.Seq} }), err
+}
+
+// openMessages reads rows and opens their texts, with one question to the vault.
+func (r *Reader) openMessages(ctx context.Context, org domain.OrgID, rows []messageRow) ([]Message, error) {
+	messages := make([]Message, len(rows))
+	sealed := make([]eventlog.Sealed, len(rows))
+	for i, row := range rows {
+		m := &messages[i]
+		*m = Message{ID: row.ID, Session: domain.SessionID(row.Session), Role: row.Role, Status: row.Status,
+			Seq: row.Seq, org: org, owner: row.Owner}
+		if err := json.Unmarshal(row.About, &m.About); err != nil {
+			return nil, wrap("read a message", err)
+		}
+		sealed[i] = eventlog.Sealed{Stream: m.stream(), Field: m.field(),
+			Secret: domain.Secret{Key: domain.KeyID(row.KeyID), Sealed: row.Sealed}}
+	}
+	if err := r.Log.OpenAll(ctx, sealed); err != nil {
+		return nil, err
+	}
+	for i := range messages {
+		messages[i].Text = sealed[i].Secret
+	}
+	return messages, nil
+}
+
+func (m Message) stream() eventlog.Stream {
+	if m.Session == "" {
+		return eventlog.CompletionStream(m.org, domain.ReplyID(m.ID))
+	}
+	return eventlog.SessionStream(m.org, m.Session)
+}
+
+// field is where the text stood in its event.
+func (m Message) field() string {
+	if m.Role == "user" {
+		return "content"
+	}
+	return "text"
+}
+
+// Reply answers with a reply of the caller's, also one of a stateless completion.
+func (r *Reader) Reply(ctx context.Context, who domain.Principal, id domain.ReplyID) (Message, error) {
+	m, err := r.messages(ctx, who.Org, []string{string(id)})
+	if err != nil {
+		return Message{}, err
+	}
+	if len(m) == 0 || m[0].Role != "assistant" || m[0].owner != string(who.User) {
+		return Message{}, domain.ErrNotFound
+	}
+	return m[0], nil
+}
+
+func (r *Reader) messages(ctx context.Context, org domain.OrgID, ids []string) ([]Message, error) {
+	var rows []messageRow
+	err := r.ask(ctx, org, func(b *pgx.Batch) {
+		b.Queue(`SELECT `+messageColumns+` FROM views_1.messages m WHERE m.org = $1 AND m.id = ANY($2)`,
+			org, ids).Query(scan(&rows))
+	})
+	if err != nil {
+		return nil, wrap("ask for messages", err)
+	}
+	return r.openMessages(ctx, org, rows)
+}
+
+// Message answers with a message of the caller's by its id.
+func (r *Reader) Message(ctx context.Context, who domain.Principal, id domain.MessageID) (Message, error) {
+	m, err := r.messages(ctx, who.Org, []string{string(id)})
+	if err != nil {
+		return Message{}, err
+	}
+	if len(m) == 0 || m[0].owner != string(who.User) {
+		return Message{}, domain.ErrNotFound
+	}
+	return m[0], nil
+}
+
+// Orphan is a reply that an earlier start of this instance was making.
+type Orphan struct {
+	Org     domain.OrgID
+	Session domain.SessionID
+	Reply   domain.ReplyID
+}
+
+// Orphans lists the replies whose producer was an earlier start of an instance. It looks over the wall: it
+// is asked by the program itself.
+func (r *Reader) Orphans(ctx context.Context, instance string, boot int64) ([]Orphan, error) {
+	var all []Orphan
+	b := &pgx.Batch{}
+	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
+	b.Queue(`SELECT org, session, id AS reply FROM views_1.messages
+		WHERE status = 'running' AND instance = $1 AND boot < $2`, instance, boot).Query(scan(&all))
+	return all, wrap("look for lost replies", r.Pool.SendBatch(ctx, b).Close())
+}
