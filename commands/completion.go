@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"prelude/domain"
 	"prelude/domain/completion"
@@ -215,11 +216,11 @@ func newTexts(pieces []receipt.Piece, key domain.KeyID) []completion.Text {
 func (h Sessions) endCompletion(meta Meta) ender {
 	meta = meta.Step("end")
 	meta.Repeatable = false
-	return func(ctx context.Context, r *Run, e session.End) (eventlog.Position, bool, error) {
+	return func(ctx context.Context, r *Run, e session.End, at time.Time) (eventlog.Position, bool, error) {
 		won := false
 		left, err := transact(ctx, h.Engine, eventlog.CompletionStream(r.Org, r.Reply), meta,
 			func(c completion.Completion, _ *Meta) ([]completion.Event, error) {
-				events, err := c.End(e, h.Now())
+				events, err := c.End(e, at)
 				won = len(events) > 0
 				return events, err
 			})

@@ -16,7 +16,7 @@ import (
 func newCommand() uuid.UUID { return uuid.New() }
 
 // ender records how a reply ended; won says that it was this end which is recorded.
-type ender func(ctx context.Context, r *Run, e session.End) (at eventlog.Position, won bool, err error)
+type ender func(ctx context.Context, r *Run, e session.End, at time.Time) (pos eventlog.Position, won bool, err error)
 
 // recordFor is how long the end of a reply is tried to be recorded.
 const recordFor = 30 * time.Second
@@ -26,10 +26,11 @@ func (h Sessions) produce(r *Run, t turn, end ender) {
 	h.Hub.start(r, func(ctx context.Context, r *Run) Ending {
 		e := h.converse(ctx, r, t)
 		e.Reply = r.Reply
+		ended := h.Now()
 		// The reply is there, whatever became of who asked for it: its end is recorded in any case.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
 		defer cancel()
-		at, won, err := end(ctx, r, e)
+		pos, won, err := end(ctx, r, e, ended)
 		if err != nil {
 			h.Logger.Error("a reply's end is not recorded", "reply", r.Reply, "error", err)
 			e = session.Lost(r.Reply)
@@ -37,7 +38,7 @@ func (h Sessions) produce(r *Run, t turn, end ender) {
 		if err == nil && !won {
 			e.Cancelled = true // the first ending wins: somebody ended it elsewhere
 		}
-		return ending(e, at, h.Now())
+		return ending(e, pos, ended)
 	})
 }
 
@@ -117,11 +118,11 @@ func failure(ctx context.Context, err error) session.End {
 func (h Sessions) endTurn(meta Meta) ender {
 	meta = meta.Step("end")
 	meta.Repeatable, meta.IfMatch = false, ""
-	return func(ctx context.Context, r *Run, e session.End) (eventlog.Position, bool, error) {
+	return func(ctx context.Context, r *Run, e session.End, at time.Time) (eventlog.Position, bool, error) {
 		won := false
 		left, err := transact(ctx, h.Engine, eventlog.SessionStream(r.Org, r.Session), meta,
 			func(s session.Session, _ *Meta) ([]session.Event, error) {
-				events, err := s.End(e, h.Now())
+				events, err := s.End(e, at)
 				won = len(events) > 0
 				return events, err
 			})

@@ -8,22 +8,22 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// answered are the headers of a command's answer, and of a query's where there is an ETag.
-type answered struct {
+// Answered are the headers of a command's answer, and of a query's where there is an ETag.
+type Answered struct {
 	ETag     string `header:"ETag"`
 	Position string `header:"Prelude-Position"`
 	Replayed string `header:"Idempotency-Replayed"`
 }
 
-// answered1 answers with one thing.
-type answered1[T any] struct {
-	answered
+// answer1 answers with one thing.
+type answer1[T any] struct {
+	Answered
 	Body T
 }
 
 // created answers with a thing that was made.
 type created[T any] struct {
-	answered
+	Answered
 	Location string `header:"Location"`
 	Body     T
 }

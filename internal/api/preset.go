@@ -91,12 +91,16 @@ func (in settingsInput) settings() preset.Settings {
 
 // inputOf is a preset as its editor would send it.
 func inputOf(slug string, d preset.Draft) presetInput {
-	b := draftOf(d)
-	return presetInput{Slug: slug, Name: d.Name, Description: d.Description, Tags: d.Tags,
-		Language: d.Language, Instructions: d.Instructions, Variables: b.Variables, Model: d.Model,
-		Settings: settingsInput{d.Settings.Temperature, d.Settings.TopP, b.Settings.MaxOutputTokens,
+	in := presetInput{Slug: slug, Name: d.Name, Description: d.Description, Tags: d.Tags,
+		Language: d.Language, Instructions: d.Instructions, Model: d.Model, Locked: d.Locked,
+		Settings: settingsInput{d.Settings.Temperature, d.Settings.TopP, number(d.Settings.MaxOutputTokens),
 			d.Settings.Stop, d.Settings.ResponseFormat},
-		Context: b.Context, Locked: d.Locked}
+		Context: contextBody{d.Context.Strategy, number(d.Context.ReserveOutput)}}
+	for _, v := range d.Variables {
+		in.Variables = append(in.Variables, variableBody{Name: v.Name, Type: v.Type, Required: v.Required,
+			Default: v.Default, Description: text(v.Description)})
+	}
+	return in
 }
 
 type createPresetIn struct {
@@ -124,7 +128,7 @@ func (s *Server) createPreset(ctx context.Context, in *createPresetIn) (*created
 		return nil, err
 	}
 	out := s.presetLeft(in.Who, left)
-	return &created[presetBody]{answered: out.answered, Body: out.Body,
+	return &created[presetBody]{Answered: out.Answered, Body: out.Body,
 		Location: "/v1/presets/" + string(left.State.ID)}, nil
 }
 
@@ -134,7 +138,7 @@ type presetIn struct {
 	ID string `path:"id" doc:"a prs_… id, or a name" example:"support-tone"`
 }
 
-func (s *Server) getPreset(ctx context.Context, in *presetIn) (*answered1[presetBody], error) {
+func (s *Server) getPreset(ctx context.Context, in *presetIn) (*answer1[presetBody], error) {
 	stale, err := s.wait(ctx, in.Query, viewsReader)
 	if err != nil {
 		return nil, err
@@ -158,7 +162,7 @@ func (s *Server) getPreset(ctx context.Context, in *presetIn) (*answered1[preset
 	}
 	body := presetOf(p.Preset)
 	body.AsOf, body.Stale = s.asOfBody(p.AsOf), stale
-	out := &answered1[presetBody]{Body: body}
+	out := &answer1[presetBody]{Body: body}
 	if as == nil {
 		out.ETag = quoted(p.ETag())
 	}
@@ -207,7 +211,7 @@ type editPresetIn struct {
 }
 
 // editPreset puts what was sent over what there is, at the top level; null resets to the default.
-func (s *Server) editPreset(ctx context.Context, in *editPresetIn) (*answered1[presetBody], error) {
+func (s *Server) editPreset(ctx context.Context, in *editPresetIn) (*answer1[presetBody], error) {
 	if in.IfMatch == "" {
 		return nil, errNoIfMatch
 	}
@@ -244,7 +248,7 @@ type publishIn struct {
 	RawBody []byte
 }
 
-func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*answered1[presetBody], error) {
+func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*answer1[presetBody], error) {
 	id, err := s.Presets.ResolvePreset(ctx, in.Who, in.ID)
 	if err != nil {
 		return nil, err
@@ -262,17 +266,17 @@ type presetCommandIn struct {
 	ID string `path:"id"`
 }
 
-func (s *Server) deletePreset(ctx context.Context, in *presetCommandIn) (*answered1[presetBody], error) {
+func (s *Server) deletePreset(ctx context.Context, in *presetCommandIn) (*answer1[presetBody], error) {
 	return s.onPreset(ctx, in, s.Presets.Delete)
 }
 
-func (s *Server) restorePreset(ctx context.Context, in *presetCommandIn) (*answered1[presetBody], error) {
+func (s *Server) restorePreset(ctx context.Context, in *presetCommandIn) (*answer1[presetBody], error) {
 	return s.onPreset(ctx, in, s.Presets.Restore)
 }
 
 func (s *Server) onPreset(ctx context.Context, in *presetCommandIn,
 	do func(context.Context, domain.PresetID, commands.Meta) (commands.Preset, error),
-) (*answered1[presetBody], error) {
+) (*answer1[presetBody], error) {
 	id, err := s.Presets.ResolvePreset(ctx, in.Who, in.ID)
 	if err != nil {
 		return nil, err
@@ -285,8 +289,8 @@ func (s *Server) onPreset(ctx context.Context, in *presetCommandIn,
 }
 
 // presetLeft answers with what a command left.
-func (s *Server) presetLeft(who domain.Principal, left commands.Preset) *answered1[presetBody] {
-	out := &answered1[presetBody]{Body: presetOf(left.State)}
+func (s *Server) presetLeft(who domain.Principal, left commands.Preset) *answer1[presetBody] {
+	out := &answer1[presetBody]{Body: presetOf(left.State)}
 	out.ETag = quoted(left.State.ETag())
 	out.Position, out.Replayed = s.noted(who, left.Position), replayed(left.Replayed)
 	return out

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+
 	"prelude/domain/preset"
 )
 
@@ -32,11 +34,24 @@ type presetBody struct {
 
 type draftBody struct {
 	Instructions string         `json:"instructions"`
-	Variables    []variableBody `json:"variables"`
+	Variables    []declaredBody `json:"variables"`
 	Model        string         `json:"model"`
 	Settings     settingsBody   `json:"settings"`
-	Context      contextBody    `json:"context"`
+	Context      windowBody     `json:"context"`
 	Locked       bool           `json:"locked"`
+}
+
+type declaredBody struct {
+	Name        string          `json:"name"`
+	Type        string          `json:"type"`
+	Required    bool            `json:"required"`
+	Default     json.RawMessage `json:"default"`
+	Description *string         `json:"description"`
+}
+
+type windowBody struct {
+	Strategy      string `json:"strategy"`
+	ReserveOutput *int   `json:"reserve_output_tokens"`
 }
 
 type settingsBody struct {
@@ -60,11 +75,11 @@ func presetOf(p preset.Preset) presetBody {
 }
 
 func draftOf(d preset.Draft) draftBody {
-	b := draftBody{Instructions: d.Instructions, Variables: []variableBody{}, Model: d.Model,
+	b := draftBody{Instructions: d.Instructions, Variables: []declaredBody{}, Model: d.Model,
 		Settings: settingsOf(d.Settings), Locked: d.Locked,
-		Context: contextBody{d.Context.Strategy, number(d.Context.ReserveOutput)}}
+		Context: windowBody{d.Context.Strategy, number(d.Context.ReserveOutput)}}
 	for _, v := range d.Variables {
-		one := variableBody{Name: v.Name, Type: v.Type, Required: v.Required, Default: v.Default,
+		one := declaredBody{Name: v.Name, Type: v.Type, Required: v.Required, Default: v.Default,
 			Description: text(v.Description)}
 		if len(one.Default) == 0 {
 			one.Default = []byte("null")

@@ -171,14 +171,14 @@ type revokeKeyIn struct {
 	ID string `path:"id" doc:"key_…"`
 }
 
-func (s *Server) revokeKey(ctx context.Context, in *revokeKeyIn) (*answered1[keyBody], error) {
+func (s *Server) revokeKey(ctx context.Context, in *revokeKeyIn) (*answer1[keyBody], error) {
 	left, err := s.APIKeys.Revoke(ctx, domain.APIKeyID(in.ID), in.meta(nil))
 	if err != nil {
 		return nil, err
 	}
 	s.Authn.Forget()
 	k := left.State
-	out := &answered1[keyBody]{Body: keyBody{ID: string(k.ID), Name: k.Name.Text, User: string(k.User),
+	out := &answer1[keyBody]{Body: keyBody{ID: string(k.ID), Name: k.Name.Text, User: string(k.User),
 		CreatedAt: Time{k.IssuedAt}, ExpiresAt: timeOf(k.ExpiresAt), RevokedAt: timeOf(k.RevokedAt)}}
 	out.Position, out.Replayed = s.noted(in.Who, left.Position), replayed(left.Replayed)
 	return out, nil

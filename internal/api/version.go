@@ -100,13 +100,14 @@ type labelsBody struct {
 	Stale   bool        `json:"stale,omitempty"`
 }
 
-type labelsIn struct {
+// LabelsIn asks for a preset's labels.
+type LabelsIn struct {
 	Query
 	AsOfQuery
 	ID string `path:"id"`
 }
 
-func (s *Server) getLabels(ctx context.Context, in *labelsIn) (*bodied[labelsBody], error) {
+func (s *Server) getLabels(ctx context.Context, in *LabelsIn) (*bodied[labelsBody], error) {
 	labels, at, stale, err := s.labels(ctx, in)
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func labelOf(l readmodels.Label) labelBody {
 	return labelBody{l.Label, l.Version, text(l.Note), l.MovedBy, Time{l.MovedAt}}
 }
 
-func (s *Server) labels(ctx context.Context, in *labelsIn,
+func (s *Server) labels(ctx context.Context, in *LabelsIn,
 ) ([]readmodels.Label, *readmodels.Point, bool, error) {
 	stale, err := s.wait(ctx, in.Query, viewsReader)
 	if err != nil {
@@ -145,18 +146,18 @@ func (s *Server) labels(ctx context.Context, in *labelsIn,
 }
 
 type labelIn struct {
-	labelsIn
+	LabelsIn
 	Label string `path:"label" example:"production"`
 }
 
-func (s *Server) getLabel(ctx context.Context, in *labelIn) (*answered1[labelBody], error) {
-	labels, _, _, err := s.labels(ctx, &in.labelsIn)
+func (s *Server) getLabel(ctx context.Context, in *labelIn) (*answer1[labelBody], error) {
+	labels, _, _, err := s.labels(ctx, &in.LabelsIn)
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range labels {
 		if l.Label == in.Label {
-			out := &answered1[labelBody]{Body: labelOf(l)}
+			out := &answer1[labelBody]{Body: labelOf(l)}
 			if in.AsOf == "" {
 				out.ETag = quoted(commands.LabelETag(l.Version))
 			}
@@ -177,7 +178,7 @@ type putLabelIn struct {
 	RawBody []byte
 }
 
-func (s *Server) putLabel(ctx context.Context, in *putLabelIn) (*answered1[labelBody], error) {
+func (s *Server) putLabel(ctx context.Context, in *putLabelIn) (*answer1[labelBody], error) {
 	if in.Body.Version < 1 {
 		return nil, bad("version", "range", "must be the number of a version")
 	}
@@ -188,7 +189,7 @@ func (s *Server) putLabel(ctx context.Context, in *putLabelIn) (*answered1[label
 	}
 	p := left.State
 	at := p.LabelMoves[in.Label]
-	out := &answered1[labelBody]{Body: labelBody{in.Label, p.Labels[in.Label], text(at.Note),
+	out := &answer1[labelBody]{Body: labelBody{in.Label, p.Labels[in.Label], text(at.Note),
 		string(at.By), Time{at.At}}}
 	out.ETag = quoted(commands.LabelETag(p.Labels[in.Label]))
 	out.Position, out.Replayed = s.noted(in.Who, left.Position), replayed(left.Replayed)
@@ -202,7 +203,7 @@ type deleteLabelIn struct {
 }
 
 // deleteLabel answers with the preset as it is then.
-func (s *Server) deleteLabel(ctx context.Context, in *deleteLabelIn) (*answered1[presetBody], error) {
+func (s *Server) deleteLabel(ctx context.Context, in *deleteLabelIn) (*answer1[presetBody], error) {
 	left, err := s.moveLabel(ctx, in.Command, in.ID, commands.LabelPreset{Label: in.Label}, nil)
 	if err != nil {
 		return nil, err

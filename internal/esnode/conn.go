@@ -10,7 +10,7 @@ import (
 	"modernc.org/sqlite"
 )
 
-// conn is a connection to the database with its prepared statements, for one goroutine at a time. It
+// conn is a connection to the database with its statements, for one goroutine at a time. It
 // calls the driver without database/sql, whose conversions cost as much as SQLite does here.
 type conn struct {
 	raw   driver.Conn
@@ -124,6 +124,7 @@ func (s *stmt) bind(args []any) []driver.NamedValue {
 }
 
 func (s *stmt) do(args ...any) error {
+	defer func() { clear(s.args) }() // an event may be large; do not keep it
 	_, err := s.exec.ExecContext(context.Background(), s.bind(args))
 	return err
 }
@@ -137,6 +138,7 @@ func (s *stmt) each(fn func(row []driver.Value) (bool, error), args ...any) erro
 	if s.row == nil {
 		s.row = make([]driver.Value, len(rows.Columns()))
 	}
+	defer func() { clear(s.row) }()
 	for more := true; more && err == nil; {
 		if err = rows.Next(s.row); err == nil {
 			more, err = fn(s.row)

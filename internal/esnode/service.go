@@ -81,15 +81,7 @@ func (a *appending) options(o *api.AppendReq_Options) error {
 	return err
 }
 
-// proposed is an event to append as the protocol's two ways of appending give it.
-type proposed interface {
-	GetId() *shared.UUID
-	GetMetadata() map[string]string
-	GetCustomMetadata() []byte
-	GetData() []byte
-}
-
-func (a *appending) add(p proposed) error {
+func (a *appending) add(p *api.AppendReq_ProposedMessage) error {
 	id, err := eventID(p.GetId())
 	if err != nil {
 		return err
