@@ -40,15 +40,17 @@ func (o Org) Evolve(e Event) Org {
 	return o
 }
 
-// Found decides that the org exists.
+// Found decides that the org exists. A name has at most 200 characters.
 func (o Org) Found(id domain.OrgID, slug, name string, at time.Time) ([]Event, error) {
 	if o.ID != "" {
 		return nil, nil
 	}
 	var f domain.Faults
 	if !domain.ValidSlug(slug) {
-		f.Add("slug", "pattern", domain.SlugRule)
+		f.Add("slug", "pattern", "must be "+domain.SlugRule)
 	}
+	f.Required("name", name)
+	f.Text("name", name, 200)
 	if err := f.Err(); err != nil {
 		return nil, err
 	}

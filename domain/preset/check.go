@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"prelude/domain"
 )
@@ -28,7 +28,7 @@ func (d Draft) checkTexts(f *domain.Faults) {
 	f.Required("name", d.Name)
 	f.Text("name", d.Name, maxName)
 	f.Text("description", d.Description, maxDescription)
-	if len(d.Language) > 35 || !utf8.ValidString(d.Language) || strings.IndexByte(d.Language, 0) >= 0 {
+	if !validLanguage(d.Language) {
 		f.Add("language", "pattern", "must be a language tag such as en or pt-BR")
 	}
 	if len(d.Tags) > maxTags {
@@ -93,33 +93,33 @@ func (v Variable) check(f *domain.Faults, field string) {
 
 // text is a JSON value as the instructions show it, or what is wrong with it.
 func (v Variable) text(value json.RawMessage) (string, string) {
-	if len(value) > maxValueBytes {
+	kind, text := read(value)
+	switch {
+	case kind != v.Type:
+		return "", "must be a " + v.Type
+	case len(text) > maxValueBytes:
 		return "", fmt.Sprintf("must be at most %d bytes", maxValueBytes)
+	case strings.IndexByte(text, 0) >= 0:
+		return "", "must not contain NUL"
 	}
-	d := json.NewDecoder(bytes.NewReader(value))
-	d.UseNumber()
+	return text, ""
+}
+
+// read takes a JSON value as a text, and says of which type it is; of none that variables have: "".
+func read(value json.RawMessage) (kind, text string) {
 	var got any
-	if err := d.Decode(&got); err != nil {
-		return "", "must be JSON"
+	if err := json.Unmarshal(value, &got); err != nil {
+		return "", ""
 	}
 	switch got := got.(type) {
 	case string:
-		if v.Type == "string" {
-			if strings.IndexByte(got, 0) >= 0 {
-				return "", "must not contain NUL"
-			}
-			return got, ""
-		}
-	case json.Number:
-		if v.Type == "number" {
-			return got.String(), ""
-		}
+		return "string", got
+	case float64:
+		return "number", string(bytes.TrimSpace(value)) // as it was written: a float is not exact
 	case bool:
-		if v.Type == "boolean" {
-			return fmt.Sprint(got), ""
-		}
+		return "boolean", strconv.FormatBool(got)
 	}
-	return "", "must be a " + v.Type
+	return "", ""
 }
 
 func (d Draft) checkSettings(f *domain.Faults) {
@@ -160,6 +160,17 @@ func CheckSettings(f *domain.Faults, prefix string, s Settings) {
 	default:
 		f.Add(prefix+"response_format", "enum", "must be text or json")
 	}
+}
+
+// validLanguage says whether s looks like a BCP 47 tag; empty says nothing about the language.
+func validLanguage(s string) bool {
+	for i := range len(s) {
+		c := s[i] | 0x20
+		if (c < 'a' || c > 'z') && (i == 0 || s[i] != '-' && (s[i] < '0' || s[i] > '9')) {
+			return false
+		}
+	}
+	return len(s) <= 35
 }
 
 func validVariable(s string) bool {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,20 +53,14 @@ func (n New) check(window int) error {
 	if n.Scope != UserScope && n.Scope != OrgScope {
 		f.Add("scope", "enum", "must be user or org")
 	}
-	return merge(f, n.Draft.Check(window))
+	n.Draft.check(&f, window)
+	return f.Err()
 }
 
 func checkSlug(f *domain.Faults, slug string) {
 	if !domain.ValidSlug(slug) {
 		f.Add("slug", "pattern", "must be "+domain.SlugRule)
 	}
-}
-
-func merge(f domain.Faults, err error) error {
-	if e, ok := err.(*domain.Error); ok { //nolint:errorlint // Check returns it bare
-		f = append(f, e.Fields...)
-	}
-	return f.Err()
 }
 
 // Edit decides that the draft and the slug are to be these.
@@ -75,7 +70,8 @@ func (p Preset) Edit(slug string, d Draft, window int, by domain.UserID, at time
 	}
 	var f domain.Faults
 	checkSlug(&f, slug)
-	if err := merge(f, d.Check(window)); err != nil {
+	d.check(&f, window)
+	if err := f.Err(); err != nil {
 		return nil, err
 	}
 	var events []Event
@@ -254,10 +250,7 @@ func (p Preset) Select(selector string) (*Version, error) {
 			n = pinned
 		}
 	case v && digits != "" && strings.Trim(digits, "0123456789") == "":
-		n = 0
-		if len(digits) < 10 {
-			_, _ = fmt.Sscan(digits, &n)
-		}
+		n, _ = strconv.Atoi(digits) // a number too large to read is no version either
 	default:
 		n = labels[selector]
 	}

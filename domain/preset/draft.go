@@ -56,8 +56,23 @@ type Draft struct {
 	Locked       bool       `json:"locked"`
 }
 
+// plain is d in the one form that equal drafts have: a list without elements is nil.
+func (d Draft) plain() Draft {
+	if len(d.Variables) == 0 {
+		d.Variables = nil
+	}
+	if len(d.Tags) == 0 {
+		d.Tags = nil
+	}
+	if len(d.Settings.Stop) == 0 {
+		d.Settings.Stop = nil
+	}
+	return d
+}
+
 // Hash is the content hash: of all that changes what the model is told or how it is asked.
 func (d Draft) Hash() domain.Hash {
+	d = d.plain()
 	return domain.HashOf(struct {
 		Instructions string     `json:"instructions"`
 		Variables    []Variable `json:"variables"`
@@ -82,6 +97,7 @@ func (d Draft) ReserveOutput() int {
 
 // differs names the fields in which d is not o.
 func (d Draft) differs(o Draft) []string {
+	d, o = d.plain(), o.plain()
 	var fields []string
 	add := func(name string, same bool) {
 		if !same {
@@ -108,18 +124,22 @@ const ErrWindow = "window"
 // The limits are those of the HTTP contract.
 func (d Draft) Check(window int) error {
 	var f domain.Faults
-	d.checkTexts(&f)
-	d.checkVariables(&f)
-	d.checkSettings(&f)
+	d.check(&f, window)
+	return f.Err()
+}
+
+func (d Draft) check(f *domain.Faults, window int) {
+	d.checkTexts(f)
+	d.checkVariables(f)
+	d.checkSettings(f)
 	switch {
 	case d.Model == "":
 		f.Add("model", "required", "must not be empty")
 	case window == 0:
 		f.Add("model", "unknown_model", "no route has this name")
 	default:
-		d.checkWindow(&f, window)
+		d.checkWindow(f, window)
 	}
-	return f.Err()
 }
 
 func (d Draft) checkWindow(f *domain.Faults, window int) {

@@ -112,6 +112,7 @@ type Declared struct {
 }
 
 func (d Draft) content(org domain.OrgID) Content {
+	d = d.plain()
 	key := domain.OrgKey(org)
 	c := Content{
 		Name: domain.Seal(key, d.Name), Description: domain.Seal(key, d.Description),
@@ -121,7 +122,8 @@ func (d Draft) content(org domain.OrgID) Content {
 	for _, v := range d.Variables {
 		c.Variables = append(c.Variables, Declared{
 			Name: v.Name, Type: v.Type, Required: v.Required,
-			Default: domain.Seal(key, string(v.Default)), Description: domain.Seal(key, v.Description),
+			Default:     domain.Seal(key, string(v.Default)),
+			Description: domain.Seal(key, v.Description),
 		})
 	}
 	return c

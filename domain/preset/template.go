@@ -52,13 +52,15 @@ type Values map[string]json.RawMessage
 // Render fills the variables in, once, in one pass: what a value holds is never read as a template. Field is
 // where the values stand in the request, for the faults.
 func (d Draft) Render(values Values, field string) (string, error) {
-	filled, err := d.fill(values, field)
-	if err != nil {
-		return "", err
-	}
 	parts, err := parse(d.Instructions)
 	if err != nil {
 		return "", fmt.Errorf("instructions %w", err)
+	}
+	var f domain.Faults
+	filled := d.given(&f, values, field)
+	d.complete(&f, filled, parts, field)
+	if err := f.Err(); err != nil {
+		return "", err
 	}
 	var b strings.Builder
 	for _, p := range parts {
@@ -73,46 +75,48 @@ func (d Draft) Render(values Values, field string) (string, error) {
 // CheckValues tells what is wrong with values: an undeclared one, a wrong type. Missing ones may still come.
 func (d Draft) CheckValues(values Values, field string) error {
 	var f domain.Faults
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		d.checkValue(&f, name, values[name], field)
-	}
+	d.given(&f, values, field)
 	return f.Err()
 }
 
-func (d Draft) checkValue(f *domain.Faults, name string, value json.RawMessage, field string) string {
-	i := slices.IndexFunc(d.Variables, func(v Variable) bool { return v.Name == name })
-	if i < 0 {
-		// The name is not repeated: it may be anything that somebody pasted.
-		f.Add(field, "undeclared_variable", "has a variable that the preset does not declare")
-		return ""
-	}
-	text, fault := d.Variables[i].text(value)
-	if fault != "" {
-		f.Add(field+"."+name, "type", fault)
-	}
-	return text
-}
-
-func (d Draft) fill(values Values, field string) (map[string]string, error) {
-	var f domain.Faults
-	filled := make(map[string]string, len(d.Variables))
+// given are the texts of the values that were sent.
+func (d Draft) given(f *domain.Faults, values Values, field string) map[string]string {
+	texts := make(map[string]string, len(d.Variables))
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		filled[name] = d.checkValue(&f, name, values[name], field)
-	}
-	for _, v := range d.Variables {
-		if _, given := filled[v.Name]; given {
+		v := d.variable(name)
+		if v == nil {
+			// The name is not repeated: it may be anything that somebody pasted.
+			f.Add(field, "undeclared_variable", "has a variable that the preset does not declare")
 			continue
 		}
-		if len(v.Default) > 0 {
-			filled[v.Name], _ = v.text(v.Default)
-		} else if v.Required || d.uses(v.Name) {
+		text, fault := v.text(values[name])
+		if fault != "" {
+			f.Add(field+"."+name, "type", fault)
+		}
+		texts[name] = text
+	}
+	return texts
+}
+
+func (d Draft) variable(name string) *Variable {
+	i := slices.IndexFunc(d.Variables, func(v Variable) bool { return v.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &d.Variables[i]
+}
+
+// complete adds the defaults of what was not given. What then still lacks a value, and is required or used,
+// is a fault.
+func (d Draft) complete(f *domain.Faults, texts map[string]string, parts []part, field string) {
+	for _, v := range d.Variables {
+		_, given := texts[v.Name]
+		switch {
+		case given:
+		case len(v.Default) > 0:
+			texts[v.Name], _ = v.text(v.Default)
+		case v.Required || slices.Contains(parts, part{text: v.Name, variable: true}):
 			f.Add(field+"."+v.Name, "missing_variable", "is needed and has no default")
 		}
 	}
-	return filled, f.Err()
-}
-
-func (d Draft) uses(name string) bool {
-	parts, err := parse(d.Instructions)
-	return err == nil && slices.Contains(parts, part{text: name, variable: true})
 }

@@ -19,7 +19,7 @@ type Piece struct {
 	Key    domain.KeyID    // that its HMAC is made under
 }
 
-func (p Piece) size() int { return max(len(p.Text), len(p.Raw)) }
+func (p Piece) size() int { return len(p.Bytes()) }
 
 // Bytes is what a part's HMAC is made of.
 func (p Piece) Bytes() []byte {
@@ -58,8 +58,8 @@ type Builder struct {
 	plan    Plan
 	budget  int
 	used    int
-	history []Piece // newest first
-	leftOut []LeftOut
+	history []Piece   // newest first
+	leftOut []LeftOut // what did not fit: nothing older is taken either
 }
 
 // Start reserves room for what must be sent. It refuses what cannot fit.
@@ -70,30 +70,41 @@ func Start(plan Plan) (*Builder, error) {
 	}
 	b.used += Tokens(plan.Last.size())
 	if b.used > b.budget {
-		return nil, b.tooLong()
+		return nil, b.tooLong(b.used)
 	}
 	return b, nil
 }
 
-func (b *Builder) tooLong() error {
+func (b *Builder) tooLong(need int) error {
 	e := *ErrTooLong
 	e.Detail = fmt.Sprintf("It does not fit the model's window of %d tokens: %d are needed, %d are "+
 		"reserved for the reply and %d are margin.",
-		b.plan.Window, b.used, b.plan.Reserve, Margin(b.plan.Window))
+		b.plan.Window, need, b.plan.Reserve, Margin(b.plan.Window))
 	return &e
 }
 
-// Add takes the next older message if it fits. More says whether an older one is wanted still.
+func tooMany() error {
+	e := *ErrTooLong
+	e.Detail = fmt.Sprintf("It has more than the %d messages that a request may hold.", MaxMessages)
+	return &e
+}
+
+// Add takes the next older message if it fits. More says whether an older one is wanted still: after one
+// that did not fit none is, for a conversation with a gap is not the one that was had.
 func (b *Builder) Add(p Piece) (more bool, err error) {
 	n := Tokens(p.size())
-	if b.used+n <= b.budget && len(b.history) < MaxMessages {
+	fits, few := b.used+n <= b.budget, len(b.history) < MaxMessages
+	switch {
+	case b.leftOut != nil:
+		return false, nil
+	case fits && few:
 		b.used += n
 		b.history = append(b.history, p)
 		return true, nil
-	}
-	if b.plan.Refuse {
-		b.used += n
-		return false, b.tooLong()
+	case b.plan.Refuse && !few:
+		return false, tooMany()
+	case b.plan.Refuse:
+		return false, b.tooLong(b.used + n)
 	}
 	b.leftOut = []LeftOut{{ID: p.Source.ID, Reason: "window"}}
 	return false, nil
@@ -142,8 +153,8 @@ type MAC func(key domain.KeyID, text []byte) []byte
 func (a Assembly) Manifest(plan Plan, whole domain.KeyID, mac MAC) Manifest {
 	m := Manifest{
 		Format: Format, Renderer: Renderer, Tokenizer: Tokenizer, Model: plan.Model,
-		Target: plan.Target, Settings: plan.Settings, Extra: plan.Extra, Window: a.Window, LeftOut: a.LeftOut,
-		MAC: mac(whole, a.Request.Bytes()), Parts: make([]Part, len(a.Pieces)),
+		Target: plan.Target, Settings: plan.Settings, Extra: plan.Extra,
+		Window: a.Window, LeftOut: a.LeftOut, MAC: mac(whole, a.Request.Bytes()), Parts: make([]Part, len(a.Pieces)),
 	}
 	for i, p := range a.Pieces {
 		m.Parts[i] = Part{Role: p.Role, Source: p.Source, Length: p.size(),

@@ -7,17 +7,19 @@ import "encoding/json"
 // Request is what is sent to a model, before the provider's own form. Its canonical JSON is the format
 // receipt/1: the fields in this order, no white space, absent ones left out.
 type Request struct {
-	Model    string                     `json:"model"`
-	Messages []Message                  `json:"messages"`
-	Settings Settings                   `json:"settings"`
-	Extra    map[string]json.RawMessage `json:"extra,omitempty"` // what an OpenAI client sent besides; passed on as it is
+	Model    string    `json:"model"`
+	Messages []Message `json:"messages"`
+	Settings Settings  `json:"settings"`
+	// Extra is what an OpenAI client sent besides; it is passed on as it is.
+	Extra map[string]json.RawMessage `json:"extra,omitempty"`
 }
 
 // Message is one message of a request.
 type Message struct {
-	Role    string          `json:"role"` // system, user, assistant; developer and tool from OpenAI clients
-	Content string          `json:"content"`
-	Raw     json.RawMessage `json:"raw,omitempty"` // the whole message as an OpenAI client sent it, where it is more than a text
+	Role    string `json:"role"` // system, user, assistant; developer and tool from OpenAI clients
+	Content string `json:"content"`
+	// Raw is the whole message as an OpenAI client sent it, where it is more than a text.
+	Raw json.RawMessage `json:"raw,omitempty"`
 }
 
 // Settings are the sampling parameters. Nil and zero mean the model's own default.

@@ -52,7 +52,8 @@ func (s Session) Start(n New, at time.Time) ([]Event, error) {
 	}
 	return []Event{Started{
 		Session: n.ID, Org: n.Org, Owner: n.Owner, Title: title(n.Org, n.ID, n.Title),
-		Preset: n.Preset, Variables: variables(n.Org, n.ID, n.Owner, n.Variables), Model: n.Model, At: at,
+		Preset: n.Preset, Model: n.Model, At: at,
+		Variables: variables(n.Org, n.ID, n.Owner, n.Variables),
 	}}, nil
 }
 
@@ -76,7 +77,8 @@ func variables(org domain.OrgID, s domain.SessionID, by domain.UserID, values st
 	return domain.Seal(domain.AuthorKey(org, s, by), values)
 }
 
-// Apply decides which preset or model answers from the next message on.
+// Apply decides which preset or model answers from the next message on. Values are a JSON object, and are
+// compared with the session's own if those were opened.
 func (s Session) Apply(preset *PresetRef, values, model string, by domain.UserID, at time.Time,
 ) ([]Event, error) {
 	if err := s.writable(); err != nil {
@@ -85,14 +87,25 @@ func (s Session) Apply(preset *PresetRef, values, model string, by domain.UserID
 	if preset == nil && model == "" {
 		return nil, ErrNoTarget
 	}
-	same := values == "" && s.Variables.IsZero() && model == s.Model &&
-		(preset == nil) == (s.Preset == nil) && (preset == nil || *preset == *s.Preset)
-	if same {
+	if model == s.Model && s.answers(preset) && s.filled(values) {
 		return nil, nil
 	}
 	return []Event{PresetApplied{
 		Preset: preset, Variables: variables(s.Org, s.ID, by, values), Model: model, By: by, At: at,
 	}}, nil
+}
+
+// answers says whether preset is the session's.
+func (s Session) answers(preset *PresetRef) bool {
+	if preset == nil || s.Preset == nil {
+		return preset == s.Preset
+	}
+	return *preset == *s.Preset
+}
+
+// filled says whether values are the session's.
+func (s Session) filled(values string) bool {
+	return values == s.Variables.Text && (values == "") == s.Variables.IsZero()
 }
 
 func (s Session) writable() error {
@@ -141,10 +154,14 @@ func (s Session) MayPost() error {
 	return nil
 }
 
-// Post decides that a message is there and a reply to it is under way.
+// Post decides that a message is there and a reply to it is under way. While that reply is, the same post
+// decides nothing.
 func (s Session) Post(p Post, at time.Time) ([]Event, error) {
 	if err := CheckContent("content", p.Content); err != nil {
 		return nil, err
+	}
+	if s.UnderWay != nil && s.UnderWay.Reply == p.Reply && s.UnderWay.Message == p.Message {
+		return nil, nil
 	}
 	if err := s.MayPost(); err != nil {
 		return nil, err
@@ -160,12 +177,14 @@ func (s Session) Post(p Post, at time.Time) ([]Event, error) {
 			Producer: p.Producer, Until: p.Until, At: at,
 		},
 		ContextAssembled{
-			Reply: p.Reply, Variables: variables(s.Org, s.ID, p.Author, p.Variables), Manifest: p.Manifest,
+			Reply: p.Reply, Manifest: p.Manifest,
+			Variables: variables(s.Org, s.ID, p.Author, p.Variables),
 		},
 	}, nil
 }
 
-// End is how a reply ended. Without a code it was completed; with By it was cancelled.
+// End is how a reply ended: cancelled, by somebody where By says who; else failed where it has a code; else
+// completed.
 type End struct {
 	Reply     domain.ReplyID
 	Text      string

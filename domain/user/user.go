@@ -73,7 +73,7 @@ func (u User) Join(n Newcomer, at time.Time) ([]Event, error) {
 func (n Newcomer) check() error {
 	var f domain.Faults
 	if !domain.ValidSlug(n.Handle) {
-		f.Add("handle", "pattern", domain.SlugRule)
+		f.Add("handle", "pattern", "must be "+domain.SlugRule)
 	}
 	f.Required("name", n.Name)
 	f.Text("name", n.Name, 200)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -68,12 +69,14 @@ func (c *client) within(ctx context.Context, fn func(context.Context) error) (er
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(c.life, cancel)()
+	entered := sync.OnceFunc(c.asked)
+	defer entered()
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the event store's client panicked: %v", p)
 		}
 	}()
-	return fn(ctx)
+	return fn(entering{ctx, entered})
 }
 
 // judge retires a client whose connection or state is in doubt.

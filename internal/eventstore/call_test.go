@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"sync"
 	"testing"
 
+	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -39,7 +42,8 @@ func TestKindOf(t *testing.T) {
 
 func TestWithin_makes_an_error_of_a_panic(t *testing.T) {
 	t.Parallel()
-	c := &client{life: t.Context()}
+	c := &client{life: t.Context(), asking: 1}
+	c.none = sync.NewCond(&c.mu)
 	err := c.within(t.Context(), func(context.Context) error { panic("unreachable code") })
 	if kindOf(err) != ambiguous {
 		t.Errorf("a panic became %v", err)
@@ -59,4 +63,35 @@ func TestUnavailable_keeps_the_contexts_end(t *testing.T) {
 	if err := unavailable(t.Context(), cause); !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
+}
+
+// A broken connection is reported only after every call has one, and no other can ask.
+func TestFailing_waits_for_those_who_ask(t *testing.T) {
+	t.Parallel()
+	c := &client{idle: make(chan struct{})}
+	c.none = sync.NewCond(&c.mu)
+	if !c.enter() || !c.enter() {
+		t.Fatal("a call was refused")
+	}
+	c.asked() // the one that will fail
+	log := c.bridge(slog.New(slog.DiscardHandler))
+	reported := make(chan struct{})
+	go func() {
+		log(esdb.LogError, "unexpected exception: %v", status.Error(codes.Unavailable, "gone"))
+		close(reported)
+	}()
+	for c.enter() { // until it is retired
+		c.asked()
+		c.leave()
+	}
+	select {
+	case <-reported:
+		t.Error("it was reported while a call asked")
+	default:
+	}
+	c.asked()
+	<-reported
+	c.leave()
+	c.leave()
+	<-c.idle
 }

@@ -14,6 +14,11 @@ import (
 
 // client is one generation of the official client. It is retired at the first sign of trouble: used
 // by no new call, and closed when those under way have ended.
+//
+// The client's state machine must never look for a node again once calls share it: if it finds none it
+// ends, and calls that wait for it hang for ever. It looks when a call asks for a connection after
+// another call has reported a broken one. So calls are counted while they ask, and a report waits
+// until none does and no other can; see entered and failing.
 type client struct {
 	raw        *esdb.Client
 	generation int
@@ -23,6 +28,8 @@ type client struct {
 
 	mu      sync.Mutex
 	calls   int
+	asking  int        // calls that do not have their connection yet
+	none    *sync.Cond // told when asking is 0
 	retired bool
 	idle    chan struct{} // closed when it is retired and no call is left
 }
@@ -42,7 +49,27 @@ func (c *client) enter() bool {
 		return false
 	}
 	c.calls++
+	c.asking++
 	return true
+}
+
+// asked says that a call has its connection, or has ended without.
+func (c *client) asked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asking--; c.asking == 0 {
+		c.none.Broadcast()
+	}
+}
+
+// failing is called before the client reports a broken connection to its state machine.
+func (c *client) failing() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retired = true // the call that is failing is still counted: it will close idle
+	for c.asking > 0 {
+		c.none.Wait()
+	}
 }
 
 func (c *client) leave() {
@@ -125,19 +152,22 @@ func (s *Store) rebuild() {
 
 // dial makes a client and has it find its node, before any call can get stuck in that.
 func (s *Store) dial() (*client, error) {
+	c := &client{idle: make(chan struct{})}
+	c.none = sync.NewCond(&c.mu)
 	config := *s.config
-	raw, err := esdb.NewClient(&config)
-	if err != nil {
+	config.Logger = c.bridge(s.logger)
+	var err error
+	if c.raw, err = esdb.NewClient(&config); err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	if _, err := raw.GetServerVersion(); err != nil {
-		_ = raw.Close()
+	if _, err := c.raw.GetServerVersion(); err != nil {
+		_ = c.raw.Close()
 		return nil, fmt.Errorf("find the event store: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.generation++
-	c := &client{raw: raw, generation: s.generation, idle: make(chan struct{})}
+	c.generation = s.generation
 	c.life, c.kill = context.WithCancel(s.closed)
 	return c, nil
 }
@@ -156,9 +186,9 @@ func (s *Store) replace(c *client) {
 	}
 }
 
-// drain closes a retired client when its calls have ended. A call that does not end even when told to
-// hangs in the client's own queue, which its state machine has left; closing frees it with a panic,
-// which the call's goroutine recovers from.
+// drain closes a retired client when its calls have ended. One that does not end even when told to
+// hangs in the client's queue after all, as may be in a cluster whose leader moved; closing frees it
+// with a panic, which the call's goroutine recovers from.
 func (s *Store) drain(c *client) {
 	c.retire()
 	s.work.Go(func() {

@@ -82,18 +82,7 @@ func configuration(cfg Config) (*esdb.Configuration, error) {
 	// waits and tries again with another.
 	c.MaxDiscoverAttempts = min(max(c.MaxDiscoverAttempts, 1), 2)
 	c.GossipTimeout = min(max(c.GossipTimeout, 1), 2)
-	c.Logger = bridge(cfg.Logger)
 	return c, nil
-}
-
-// bridge passes what the client says on, quietly: it calls errors what the guard mends.
-func bridge(logger *slog.Logger) esdb.LoggingFunc {
-	return func(level esdb.LogLevel, format string, args ...any) {
-		if logger.Enabled(context.Background(), slog.LevelDebug) {
-			logger.Debug("event store client", "client_level", level,
-				"client_message", fmt.Sprintf(format, args...))
-		}
-	}
 }
 
 // Ready makes one round trip to the store; nil says that it answers. Error: eventlog.ErrUnavailable.

@@ -1,0 +1,54 @@
+# What can be done with this checkout; make help lists it.
+
+GO ?= go
+BIN := $(CURDIR)/.bin
+PRELUDE_DATA ?= $(CURDIR)/.prelude
+export PRELUDE_DATA
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LINT_VERSION := v2.15.0
+VULN_VERSION := v1.9.0
+
+.PHONY: help run build test short lint vuln opensearch openapi clean
+
+help: ## List what can be done.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z]*\):.*## /make \1  /p' $(MAKEFILE_LIST)
+
+run: build ## Set up what is missing and run Prelude with everything embedded.
+	@deploy/setup run
+	@exec $(BIN)/prelude serve --dev-env
+
+build: ## Build the program into .bin.
+	@$(GO) build -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN)/prelude ./cmd/prelude
+
+test: ## Set up what is missing and run all tests, with the race detector.
+	@deploy/setup test
+	internal/search/node/with $(GO) test -race -timeout 14m ./...
+
+short: ## Run the tests that need no OpenSearch and no SDKs.
+	@deploy/setup run
+	$(GO) test -short ./...
+
+lint: ## go vet and golangci-lint; govulncheck where its database can be reached.
+	$(GO) vet ./...
+	@test -x $(BIN)/golangci-lint && $(BIN)/golangci-lint version 2>/dev/null | grep -q $(LINT_VERSION:v%=%) || \
+		GOBIN=$(BIN) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	$(BIN)/golangci-lint run ./...
+	@$(MAKE) --no-print-directory vuln
+
+vuln: ## Look for known vulnerabilities, and say so where the database cannot be reached.
+	@test -x $(BIN)/govulncheck || GOBIN=$(BIN) $(GO) install golang.org/x/vuln/cmd/govulncheck@$(VULN_VERSION)
+	@out=$$($(BIN)/govulncheck ./... 2>&1); code=$$?; \
+	if [ $$code -eq 1 ] && echo "$$out" | grep -qiE 'fetching vulnerabilities|dial tcp|no such host|connect|lookup|Forbidden|proxy|timeout'; then \
+		echo "govulncheck: its database cannot be reached from here; nothing was checked"; \
+	else echo "$$out"; exit $$code; fi
+
+opensearch: ## Run an OpenSearch node on port 9200, with its data beside Prelude's.
+	@echo "when it is ready: export OPENSEARCH_URL=http://127.0.0.1:9200"
+	@mkdir -p $(PRELUDE_DATA)
+	@tail -f /dev/null | internal/search/node/start $(PRELUDE_DATA)/opensearch 9200
+
+openapi: ## Write the OpenAPI document and its examples anew.
+	$(GO) test ./cmd/prelude -run 'TestExamples|TestDocument' -count=1 -update
+
+clean: ## Remove what was built; data stays.
+	rm -rf $(BIN)
