@@ -11,7 +11,7 @@ VULN_VERSION := v1.9.0
 .PHONY: help run build test short lint vuln opensearch openapi clean
 
 help: ## List what can be done.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || sed -n 's/^\([a-z]*\):.*## /make \1  /p' $(MAKEFILE_LIST)
+	@sed -n "s|^\([a-z]*\):.*## \(.*\)|  make \1\t\2|p" $(MAKEFILE_LIST)
 
 run: build ## Set up what is missing and run Prelude with everything embedded.
 	@deploy/setup run
@@ -48,7 +48,8 @@ opensearch: ## Run an OpenSearch node on port 9200, with its data beside Prelude
 	@tail -f /dev/null | internal/search/node/start $(PRELUDE_DATA)/opensearch 9200
 
 openapi: ## Write the OpenAPI document and its examples anew.
-	$(GO) test ./cmd/prelude -run 'TestExamples|TestDocument' -count=1 -update
+	$(GO) test ./cmd/prelude -run TestExamples -count=1 -update
+	$(GO) test ./cmd/prelude -run TestDocument -count=1 -update
 
 clean: ## Remove what was built; data stays.
 	rm -rf $(BIN)

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -46,7 +47,7 @@ type Meta struct {
 	Command     uuid.UUID // made once, at the edge
 	Repeatable  bool      // the caller sent an Idempotency-Key: it may have been done before
 	Body        []byte    // what was asked for, canonical; compared in a repeat
-	IfMatch     string    // an ETag without quotes; empty: any
+	IfMatch     []string  // ETags without quotes, one of which must match; nil: any
 	Correlation string    // the request id
 	step        string
 	rule        string
@@ -187,9 +188,9 @@ func (e *Engine) bodyMAC(ctx context.Context, s eventlog.Stream, m Meta) (string
 	return base64.RawStdEncoding.EncodeToString(keys[id].MAC("body|"+s.Category, m.Body)[:16]), nil
 }
 
-// MatchETag compares the state's ETag with the one that was asked for.
+// MatchETag compares the state's ETag with those that were asked for.
 func (m Meta) MatchETag(etag string) error {
-	if m.IfMatch == "" || m.IfMatch == "*" || m.IfMatch == etag {
+	if m.IfMatch == nil || etag != "" && slices.Contains(m.IfMatch, etag) {
 		return nil
 	}
 	e := *domain.ErrStale

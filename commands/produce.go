@@ -117,7 +117,7 @@ func failure(ctx context.Context, err error) session.End {
 // endTurn records the end of a turn's reply.
 func (h Sessions) endTurn(meta Meta) ender {
 	meta = meta.Step("end")
-	meta.Repeatable, meta.IfMatch = false, ""
+	meta.Repeatable, meta.IfMatch = false, nil
 	return func(ctx context.Context, r *Run, e session.End, at time.Time) (eventlog.Position, bool, error) {
 		won := false
 		left, err := transact(ctx, h.Engine, eventlog.SessionStream(r.Org, r.Session), meta,

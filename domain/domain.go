@@ -1,6 +1,6 @@
-// Package domain holds the words that all aggregates share: typed ids, refusals, secrets, hashes and
-// the one who acts. It and the packages below it decide what can happen and why. They import the
-// standard library and each other only: no clock, no randomness, no context, no I/O.
+// Package domain holds the words that all aggregates share: typed ids, refusals, secrets, hashes
+// and the one who acts. It and the packages below it decide what can happen and why. They import
+// the standard library and each other only: no clock, no randomness, no context, no I/O.
 package domain
 
 import "strings"

@@ -68,7 +68,10 @@ func (f Faults) Err() error {
 
 // The refusals that more than one aggregate gives.
 var (
-	ErrNotFound = &Error{Kind: NotFound, Code: "not_found", Detail: "There is no such thing, or it is not yours to see."}
-	ErrDeleted  = &Error{Kind: Conflict, Code: "deleted", Detail: "It is deleted: restore it first."}
-	ErrStale    = &Error{Kind: Stale, Code: "precondition_failed", Detail: "It has changed since: read it again and send its ETag in If-Match."}
+	ErrNotFound = &Error{Kind: NotFound, Code: "not_found",
+		Detail: "There is no such thing, or it is not yours to see."}
+	ErrDeleted = &Error{Kind: Conflict, Code: "deleted",
+		Detail: "It is deleted: restore it first."}
+	ErrStale = &Error{Kind: Stale, Code: "precondition_failed",
+		Detail: "It has changed since: read it again and send its ETag in If-Match."}
 )

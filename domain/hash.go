@@ -9,8 +9,8 @@ import (
 // Hash names a content by what it is: "sha256:" and 64 hexadecimal digits.
 type Hash string
 
-// HashOf hashes the JSON of v, whose fields come in the order of its type. It panics on what has no JSON,
-// which only a mistake in a type can bring about.
+// HashOf hashes the JSON of v, whose fields come in the order of its type. It panics on what has no
+// JSON, which only a mistake in a type can bring about.
 func HashOf(v any) Hash {
 	b, err := json.Marshal(v)
 	if err != nil {

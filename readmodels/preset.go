@@ -139,7 +139,7 @@ func (r *Reader) Versions(ctx context.Context, who domain.Principal, id domain.P
 		b.Queue(fmt.Sprintf(`SELECT p.state, v.version, v.hash, v.note, v.content, v.by, v.at
 			FROM views_1.presets p LEFT JOIN LATERAL (
 				SELECT * FROM views_1.preset_versions v WHERE v.org = p.org AND v.preset = p.id
-				AND ($3 = 0 OR v.version = $3) AND v.version %s $4 ORDER BY v.version %s LIMIT $5) v ON true
+				AND ($3 = 0 OR v.version = $3) AND v.version %s $4::bigint ORDER BY v.version %s LIMIT $5) v ON true
 			WHERE p.org = $1 AND p.id = $2 ORDER BY v.version %[2]s`, compare, direction),
 			who.Org, id, number, from.N, p.Limit+1).Query(scan(&rows))
 	})

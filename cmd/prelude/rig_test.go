@@ -98,6 +98,14 @@ func (r *rig) serve(args ...string) {
 		"--dev-env"}, args...)
 	go func() { r.done <- run(ctx, all, out, r.logs) }()
 	r.t.Cleanup(r.stop)
+	logs := r.logs
+	r.t.Cleanup(func() {
+		for line := range strings.Lines(logs.String()) {
+			if r.t.Failed() && !strings.Contains(line, `"level":"INFO"`) {
+				r.t.Log(line)
+			}
+		}
+	})
 	m, err := out.until(answersAt, r.done)
 	if err != nil {
 		r.t.Fatalf("the server did not start: %v\n%s", err, r.logs)

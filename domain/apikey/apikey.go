@@ -1,5 +1,5 @@
-// Package apikey is a key that a program shows to act as a person. It decides that a key is issued once and
-// revoked once; the secret itself is never here, only its hash.
+// Package apikey is a key that a program shows to act as a person. It decides that a key is issued
+// once and revoked once; the secret itself is never here, only its hash.
 package apikey
 
 import (

@@ -1,5 +1,5 @@
-// Package claim is a name that one thing has and no other may have at the same time. It decides who holds
-// it; that it is decided once is the work of the stream that bears the name.
+// Package claim is a name that one thing has and no other may have at the same time. It decides who
+// holds it; that it is decided once is the work of the stream that bears the name.
 package claim
 
 import (
@@ -49,14 +49,15 @@ func (c Claim) Evolve(e Event) Claim {
 }
 
 // ErrTaken is the refusal of a name that another thing has.
-var ErrTaken = &domain.Error{Kind: domain.Conflict, Code: "slug_taken", Detail: "Another one has this name."}
+var ErrTaken = &domain.Error{Kind: domain.Conflict, Code: "slug_taken",
+	Detail: "Another one has this name."}
 
-// Patience is how long a claim whose thing does not exist is honoured: its maker may be between claiming
-// and creating.
+// Patience is how long a claim whose thing does not exist is honoured: its maker may be between
+// claiming and creating.
 const Patience = 60 * time.Second
 
-// Take decides that thing has the name. Abandoned says that the thing which has it does not exist, or has
-// another name by now.
+// Take decides that thing has the name. Abandoned says that the thing which has it does not exist,
+// or has another name by now.
 func (c Claim) Take(thing string, abandoned bool, at time.Time) ([]Event, error) {
 	if c.Thing == thing && !c.Released {
 		return nil, nil

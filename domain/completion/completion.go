@@ -1,4 +1,5 @@
-// Package completion is one stateless call of an OpenAI client: a session of one turn that nobody lists.
+// Package completion is one stateless call of an OpenAI client: a session of one turn that nobody
+// lists.
 package completion
 
 import (
@@ -14,8 +15,8 @@ import (
 //sumtype:decl
 type Event interface{ completionEvent() }
 
-// Started is the call as it came: the receipt, and the texts that are new, those after the last message of
-// the assistant. What was said before is known by its HMACs.
+// Started is the call as it came: the receipt, and the texts that are new, those after the last
+// message of the assistant. What was said before is known by its HMACs.
 type Started struct {
 	Reply     domain.ReplyID         `json:"reply"`
 	Org       domain.OrgID           `json:"org"`

@@ -1,5 +1,5 @@
-// Package org is an organization: the wall around everything that its people make. It decides that an org
-// is founded once.
+// Package org is an organization: the wall around everything that its people make. It decides that
+// an org is founded once.
 package org
 
 import (

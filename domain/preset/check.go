@@ -108,14 +108,16 @@ func (v Variable) text(value json.RawMessage) (string, string) {
 // read takes a JSON value as a text, and says of which type it is; of none that variables have: "".
 func read(value json.RawMessage) (kind, text string) {
 	var got any
-	if err := json.Unmarshal(value, &got); err != nil {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber() // a number is shown as it was written: a float is not exact
+	if !json.Valid(value) || d.Decode(&got) != nil {
 		return "", ""
 	}
 	switch got := got.(type) {
 	case string:
 		return "string", got
-	case float64:
-		return "number", string(bytes.TrimSpace(value)) // as it was written: a float is not exact
+	case json.Number:
+		return "number", got.String()
 	case bool:
 		return "boolean", strconv.FormatBool(got)
 	}

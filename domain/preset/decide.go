@@ -64,7 +64,8 @@ func checkSlug(f *domain.Faults, slug string) {
 }
 
 // Edit decides that the draft and the slug are to be these.
-func (p Preset) Edit(slug string, d Draft, window int, by domain.UserID, at time.Time) ([]Event, error) {
+func (p Preset) Edit(slug string, d Draft, window int, by domain.UserID, at time.Time,
+) ([]Event, error) {
 	if err := p.writable(); err != nil {
 		return nil, err
 	}
@@ -96,10 +97,10 @@ func (p Preset) writable() error {
 	return nil
 }
 
-// Publish decides to make the draft a version and to point labels at it. Hash, where it is not empty, is
-// what the draft must be. A draft that is the newest version already makes no new one.
-func (p Preset) Publish(note string, labels []string, hash domain.Hash, by domain.UserID, at time.Time,
-) ([]Event, error) {
+// Publish decides to make the draft a version and to point labels at it. Hash, where it is not
+// empty, is what the draft must be. A draft that is the newest version already makes no new one.
+func (p Preset) Publish(note string, labels []string, hash domain.Hash, by domain.UserID,
+	at time.Time) ([]Event, error) {
 	if err := p.writable(); err != nil {
 		return nil, err
 	}
@@ -213,7 +214,8 @@ const Latest = "latest"
 // Production is the label that a name without a selector means, where it exists.
 const Production = "production"
 
-const labelRule = "must begin with a–z, then a–z, 0–9 and -, at most 63, and not be latest, draft or v<digits>"
+const labelRule = "must begin with a–z, then a–z, 0–9 and -, at most 63, and not be latest, " +
+	"draft or v<digits>"
 
 // ValidLabel says whether l can be a label's name; latest is one.
 func ValidLabel(l string) bool {
@@ -236,8 +238,8 @@ func (p Preset) AllLabels() map[string]int {
 	return all
 }
 
-// Select finds the version that a selector means: v<number>, a label, or none, which is production where
-// that label exists and else the highest version.
+// Select finds the version that a selector means: v<number>, a label, or none, which is production
+// where that label exists and else the highest version.
 func (p Preset) Select(selector string) (*Version, error) {
 	if p.Version() == 0 {
 		return nil, ErrNotPublished

@@ -83,8 +83,8 @@ func (d Draft) Hash() domain.Hash {
 	}{d.Instructions, d.Variables, d.Model, d.Settings, d.Context, d.Locked})
 }
 
-// ReserveOutput is how many tokens of the window are kept for the reply: what is asked for, else the most
-// that a reply may have, else 1,024.
+// ReserveOutput is how many tokens of the window are kept for the reply: what is asked for, else
+// the most that a reply may have, else 1,024.
 func (d Draft) ReserveOutput() int {
 	switch {
 	case d.Context.ReserveOutput > 0:
@@ -120,8 +120,8 @@ func (d Draft) differs(o Draft) []string {
 // ErrWindow is the fault of a preset that does not fit its model's window even without a message.
 const ErrWindow = "window"
 
-// Check tells all faults of the draft. Window is that of its model in tokens; 0: there is no such model.
-// The limits are those of the HTTP contract.
+// Check tells all faults of the draft. Window is that of its model in tokens; 0: there is no such
+// model. The limits are those of the HTTP contract.
 func (d Draft) Check(window int) error {
 	var f domain.Faults
 	d.check(&f, window)

@@ -1,5 +1,5 @@
-// Package preset is a named, versioned system prompt with model settings. It decides what a draft may be,
-// when it becomes a version, and where labels point.
+// Package preset is a named, versioned system prompt with model settings. It decides what a draft
+// may be, when it becomes a version, and where labels point.
 package preset
 
 import (
@@ -10,8 +10,8 @@ import (
 	"prelude/domain"
 )
 
-// Preset is what a preset's events leave. Its zero value does not exist yet. Events must be opened before
-// they are folded: the draft holds texts.
+// Preset is what a preset's events leave. Its zero value does not exist yet. Events must be opened
+// before they are folded: the draft holds texts.
 type Preset struct {
 	ID         domain.PresetID
 	Org        domain.OrgID

@@ -19,8 +19,8 @@ type part struct {
 
 var errTemplate = errors.New(`have a {{ that is neither {{name}} nor the literal {{{{`)
 
-// parse cuts a template at its variables. {{name}}, with spaces around the name or not, is a variable;
-// {{{{ is a literal {{.
+// parse cuts a template at its variables. {{name}}, with spaces around the name or not, is a
+// variable; {{{{ is a literal {{.
 func parse(s string) ([]part, error) {
 	var parts []part
 	for {
@@ -49,8 +49,8 @@ func parse(s string) ([]part, error) {
 // Values are given to variables, each a JSON string, number or boolean.
 type Values map[string]json.RawMessage
 
-// Render fills the variables in, once, in one pass: what a value holds is never read as a template. Field is
-// where the values stand in the request, for the faults.
+// Render fills the variables in, once, in one pass: what a value holds is never read as a template.
+// Field is where the values stand in the request, for the faults.
 func (d Draft) Render(values Values, field string) (string, error) {
 	parts, err := parse(d.Instructions)
 	if err != nil {
@@ -72,7 +72,8 @@ func (d Draft) Render(values Values, field string) (string, error) {
 	return b.String(), nil
 }
 
-// CheckValues tells what is wrong with values: an undeclared one, a wrong type. Missing ones may still come.
+// CheckValues tells what is wrong with values: an undeclared one, a wrong type. Missing ones may
+// still come.
 func (d Draft) CheckValues(values Values, field string) error {
 	var f domain.Faults
 	d.given(&f, values, field)
@@ -106,8 +107,8 @@ func (d Draft) variable(name string) *Variable {
 	return &d.Variables[i]
 }
 
-// complete adds the defaults of what was not given. What then still lacks a value, and is required or used,
-// is a fault.
+// complete adds the defaults of what was not given. What then still lacks a value, and is required
+// or used, is a fault.
 func (d Draft) complete(f *domain.Faults, texts map[string]string, parts []part, field string) {
 	for _, v := range d.Variables {
 		_, given := texts[v.Name]

@@ -89,8 +89,8 @@ func tooMany() error {
 	return &e
 }
 
-// Add takes the next older message if it fits. More says whether an older one is wanted still: after one
-// that did not fit none is, for a conversation with a gap is not the one that was had.
+// Add takes the next older message if it fits. More says whether an older one is wanted still:
+// after one that did not fit none is, for a conversation with a gap is not the one that was had.
 func (b *Builder) Add(p Piece) (more bool, err error) {
 	n := Tokens(p.size())
 	fits, few := b.used+n <= b.budget, len(b.history) < MaxMessages
@@ -154,7 +154,8 @@ func (a Assembly) Manifest(plan Plan, whole domain.KeyID, mac MAC) Manifest {
 	m := Manifest{
 		Format: Format, Renderer: Renderer, Tokenizer: Tokenizer, Model: plan.Model,
 		Target: plan.Target, Settings: plan.Settings, Extra: plan.Extra,
-		Window: a.Window, LeftOut: a.LeftOut, MAC: mac(whole, a.Request.Bytes()), Parts: make([]Part, len(a.Pieces)),
+		Window: a.Window, LeftOut: a.LeftOut, MAC: mac(whole, a.Request.Bytes()),
+		Parts: make([]Part, len(a.Pieces)),
 	}
 	for i, p := range a.Pieces {
 		m.Parts[i] = Part{Role: p.Role, Source: p.Source, Length: p.size(),

@@ -23,8 +23,8 @@ type Source struct {
 	Version int    `json:"version,omitempty"`
 }
 
-// Part is one message of a request, by reference. MAC is the HMAC of its text under the key that the text
-// is kept under.
+// Part is one message of a request, by reference. MAC is the HMAC of its text under the key that
+// the text is kept under.
 type Part struct {
 	Role   string `json:"role"`
 	Source Source `json:"source"`
@@ -47,8 +47,8 @@ type LeftOut struct {
 	Reason string `json:"reason"`
 }
 
-// Manifest says of what a request was made. MAC is the HMAC of the request's canonical bytes under the
-// session's key.
+// Manifest says of what a request was made. MAC is the HMAC of the request's canonical bytes under
+// the session's key.
 type Manifest struct {
 	Format    string                     `json:"format"`
 	Renderer  int                        `json:"renderer"`
@@ -56,7 +56,7 @@ type Manifest struct {
 	Model     string                     `json:"model"`
 	Target    string                     `json:"target"`
 	Settings  Settings                   `json:"parameters"`
-	Extra     map[string]json.RawMessage `json:"extra,omitempty"` // passed on as an OpenAI client sent it
+	Extra     map[string]json.RawMessage `json:"extra,omitempty"` // as an OpenAI client sent it
 	Window    Window                     `json:"window"`
 	Parts     []Part                     `json:"parts"`
 	LeftOut   []LeftOut                  `json:"left_out"`

@@ -1,11 +1,11 @@
-// Package receipt is what a model sees and the proof of it: the request, how it is assembled within the
-// model's window, and the manifest that names each part with its length and its HMAC.
+// Package receipt is what a model sees and the proof of it: the request, how it is assembled within
+// the model's window, and the manifest that names each part with its length and its HMAC.
 package receipt
 
 import "encoding/json"
 
-// Request is what is sent to a model, before the provider's own form. Its canonical JSON is the format
-// receipt/1: the fields in this order, no white space, absent ones left out.
+// Request is what is sent to a model, before the provider's own form. Its canonical JSON is the
+// format receipt/1: the fields in this order, no white space, absent ones left out.
 type Request struct {
 	Model    string    `json:"model"`
 	Messages []Message `json:"messages"`

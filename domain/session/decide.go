@@ -70,15 +70,16 @@ func title(org domain.OrgID, s domain.SessionID, text string) domain.Secret {
 	return domain.Seal(domain.SessionKey(org, s), text)
 }
 
-func variables(org domain.OrgID, s domain.SessionID, by domain.UserID, values string) domain.Secret {
+func variables(org domain.OrgID, s domain.SessionID, by domain.UserID, values string,
+) domain.Secret {
 	if values == "" {
 		return domain.Secret{}
 	}
 	return domain.Seal(domain.AuthorKey(org, s, by), values)
 }
 
-// Apply decides which preset or model answers from the next message on. Values are a JSON object, and are
-// compared with the session's own if those were opened.
+// Apply decides which preset or model answers from the next message on. Values are a JSON object,
+// and are compared with the session's own if those were opened.
 func (s Session) Apply(preset *PresetRef, values, model string, by domain.UserID, at time.Time,
 ) ([]Event, error) {
 	if err := s.writable(); err != nil {
@@ -154,8 +155,8 @@ func (s Session) MayPost() error {
 	return nil
 }
 
-// Post decides that a message is there and a reply to it is under way. While that reply is, the same post
-// decides nothing.
+// Post decides that a message is there and a reply to it is under way. While that reply is, the
+// same post decides nothing.
 func (s Session) Post(p Post, at time.Time) ([]Event, error) {
 	if err := CheckContent("content", p.Content); err != nil {
 		return nil, err
@@ -183,8 +184,8 @@ func (s Session) Post(p Post, at time.Time) ([]Event, error) {
 	}, nil
 }
 
-// End is how a reply ended: cancelled, by somebody where By says who; else failed where it has a code; else
-// completed.
+// End is how a reply ended: cancelled, by somebody where By says who; else failed where it has a
+// code; else completed.
 type End struct {
 	Reply     domain.ReplyID
 	Text      string

@@ -1,5 +1,5 @@
-// Package session is a conversation: a line of messages and replies, one reply under way at a time. Its
-// state holds no texts, so it does not grow with what was said.
+// Package session is a conversation: a line of messages and replies, one reply under way at a time.
+// Its state holds no texts, so it does not grow with what was said.
 package session
 
 import (

@@ -1,4 +1,5 @@
-// Package user is a person in an org, with a handle, a name and a role. It decides who joins as what.
+// Package user is a person in an org, with a handle, a name and a role. It decides who joins as
+// what.
 package user
 
 import (

@@ -152,7 +152,7 @@ func fingerprint(p *session.PresetVersion, model string) string {
 
 // whole answers when the reply is over.
 func (c chat) whole(ctx context.Context, out *chatOut) error {
-	if err := c.src.wait(ctx, c.s.Stopping); err != nil {
+	if err := c.s.over(ctx, c.src); err != nil {
 		return err
 	}
 	b := c.src.body()

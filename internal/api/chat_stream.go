@@ -38,6 +38,7 @@ func (c chat) followChunks(hc huma.Context, w *events, head map[string]any, p co
 			c.chunk(w, head, map[string]any{"tool_calls": t.ToolCalls}, nil)
 		}
 		if p.End != nil && len(p.Text) == 0 && len(p.Tools) == 0 {
+			c.s.last.Set(c.src.run.Owner, p.End.Position)
 			return true
 		}
 		var err error

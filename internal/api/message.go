@@ -156,12 +156,15 @@ func (s *Server) postMessage(ctx context.Context, in *postMessageIn) (*streamed,
 		out.Body = s.follow(src, 0)
 		return out, nil
 	}
-	if err := src.wait(ctx, s.Stopping); err != nil {
+	if err := s.over(ctx, src); err != nil {
 		return nil, err
 	}
 	body, err := s.turn(ctx, in, posted, src)
 	if err != nil {
 		return nil, err
+	}
+	if src.run != nil {
+		out.Position = s.token(s.lastOf(in.Who))
 	}
 	out.Body = func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "application/json")

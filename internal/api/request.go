@@ -80,13 +80,32 @@ func bad(field, code, detail string) *Problem {
 
 // meta is who gives the command and as which; body is what was sent, compared in a repeat.
 func (c Command) meta(body []byte) commands.Meta {
-	m := commands.Meta{By: c.Who, Command: uuid.New(), Correlation: c.requestID, IfMatch: c.IfMatch}
+	m := commands.Meta{By: c.Who, Command: uuid.New(), Correlation: c.requestID, IfMatch: etags(c.IfMatch)}
 	if c.key != "" {
 		m.Command = uuid.NewSHA1(commandSpace, []byte(strings.Join(
 			[]string{string(c.Who.Org), string(c.Who.User), c.method, c.path, c.key}, "\n")))
 		m.Repeatable, m.Body = true, canonical(body)
 	}
 	return m
+}
+
+// etags are those of an If-Match without their quotes; nil: any will do.
+func etags(header string) []string {
+	if header == "" {
+		return nil
+	}
+	var all []string
+	for tag := range strings.SplitSeq(header, ",") {
+		tag = strings.TrimSpace(tag)
+		if tag == "*" {
+			return nil
+		}
+		// A weak tag never matches: RFC 9110 §13.1.1.
+		if !strings.HasPrefix(tag, "W/") {
+			all = append(all, strings.Trim(tag, `"`))
+		}
+	}
+	return append(all, "")
 }
 
 // Query is a part of the input of every query.

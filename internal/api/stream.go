@@ -78,12 +78,15 @@ func (src *source) body() messageBody {
 	return messageOf(*src.ended)
 }
 
-// wait waits for the reply's end.
-func (src *source) wait(ctx context.Context, stopping <-chan struct{}) error {
+// over waits for the reply's end, and remembers where it stands for the caller's next question.
+func (s *Server) over(ctx context.Context, src *source) error {
 	if src.run == nil {
 		return nil
 	}
-	_, err := src.run.Wait(ctx)
+	end, err := src.run.Wait(ctx)
+	if err == nil {
+		s.last.Set(src.run.Owner, end.Position)
+	}
 	return err
 }
 
@@ -213,6 +216,7 @@ func (s *Server) followRun(ctx context.Context, w *events, r *commands.Run, from
 			continue
 		}
 		if p.End != nil {
+			s.last.Set(r.Owner, p.End.Position)
 			s.sendEnd(w, runBody(r), p.End.Position)
 			return
 		}

@@ -1,5 +1,5 @@
-// Package authz says who may do what: one table of role × verb, where each line has a name. What no line
-// allows is denied. What is consistent is not decided here, but by the aggregates.
+// Package authz says who may do what: one table of role × verb, where each line has a name. What no
+// line allows is denied. What is consistent is not decided here, but by the aggregates.
 package authz
 
 import (
@@ -76,8 +76,8 @@ var table = []line{
 		roles: []domain.Role{domain.Owner, domain.Admin, domain.Auditor}},
 }
 
-// May says which rule lets who do verb to thing. Otherwise the refusal is "forbidden", or "not found" where
-// who may not know that thing exists.
+// May says which rule lets who do verb to thing. Otherwise the refusal is "forbidden", or "not
+// found" where who may not know that thing exists.
 func May(who domain.Principal, verb Verb, thing Thing) (rule string, err error) {
 	if who.Org != thing.Org || hidden(who, verb, thing) {
 		return "", domain.ErrNotFound

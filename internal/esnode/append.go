@@ -71,8 +71,8 @@ func (a *appending) refuse(s *state) error {
 	return &wrongVersion{stream: a.stream, expected: a.expected, current: s.last}
 }
 
-// repeated compares the events with those after the expected revision, one by one. This is exact, for
-// as long as the log is kept.
+// repeated compares the events with those after the expected revision, one by one. This is exact,
+// for as long as the log is kept.
 func (a *appending) repeated(w *writer, s *state) (equal int, last result, err error) {
 	last.rev = a.expected
 	err = eachRecord(w.conn.forwards, func(r record) (bool, error) {
@@ -90,8 +90,8 @@ func (a *appending) repeated(w *writer, s *state) (equal int, last result, err e
 	return equal, last, err
 }
 
-// repeatedLately looks the events up among the newest ids, which is all that can be done for a caller
-// who expects no exact revision.
+// repeatedLately looks the events up among the newest ids, which is all that can be done for a
+// caller who expects no exact revision.
 func (a *appending) repeatedLately(w *writer, s *state) (old result, write bool, err error) {
 	if w.recent == nil {
 		if w.recent, err = loadRecent(w.conn); err != nil {

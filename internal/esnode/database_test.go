@@ -25,7 +25,8 @@ func TestDatabase_damage_is_noticed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.must("s", noStream, "a", "b")
-	sql := "UPDATE events SET rec = CAST(substr(rec, 1, 99) || 'X' || substr(rec, 101) AS BLOB) WHERE rev = 1"
+	sql := "UPDATE events SET " +
+		"rec = CAST(substr(rec, 1, 99) || 'X' || substr(rec, 101) AS BLOB) WHERE rev = 1"
 	if err := r.node.writer.conn.run(sql); err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,8 @@ import (
 // ErrLocked says that another process has the folder open.
 var ErrLocked = errors.New("another process has the event store's folder open")
 
-// lockDir takes the folder's lock; closing the file gives it back, and so does the end of the process.
+// lockDir takes the folder's lock; closing the file gives it back, and so does the end of the
+// process.
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

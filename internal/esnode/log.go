@@ -38,8 +38,8 @@ func newLogbook(readers []*conn) *logbook {
 	return l
 }
 
-// next gives a channel that is closed when the log has grown. Take it before reading: what is written
-// between the reading and the waiting is then not missed.
+// next gives a channel that is closed when the log has grown. Take it before reading: what is
+// written between the reading and the waiting is then not missed.
 func (l *logbook) next() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -78,8 +78,8 @@ func (l *logbook) cached(stream string) (state, bool, int) {
 	return s, ok, l.commits
 }
 
-// state gives what is known of a stream. What was read while a commit came is used but not kept: the
-// commit may have made it old.
+// state gives what is known of a stream. What was read while a commit came is used but not kept:
+// the commit may have made it old.
 func (l *logbook) state(ctx context.Context, stream string) (state, error) {
 	s, ok, commits := l.cached(stream)
 	if ok {

@@ -15,7 +15,8 @@ const (
 	linkType      = "$>"
 	metaPrefix    = "$$"
 
-	// deletedBefore as $tb says that the stream is deleted softly; as a revision it is the tombstone's.
+	// deletedBefore as $tb says that the stream is deleted softly; as a revision it is the
+	// tombstone's.
 	deletedBefore = math.MaxInt64
 )
 

@@ -21,7 +21,7 @@ import (
 // Config says where a node keeps its log and where it listens.
 type Config struct {
 	Dir    string       // the folder of the log; made where missing
-	Socket string       // path of a unix socket, at most 107 bytes; its folder's rights are the caller's
+	Socket string       // path of a unix socket, at most 107 bytes; who may enter its folder may write
 	Listen string       // a loopback host:port to listen on as well, "" for none; port 0 picks one
 	Logger *slog.Logger // nil: no log
 }
@@ -46,7 +46,8 @@ type Node struct {
 const stopGrace = 5 * time.Second
 
 // Start opens the log in cfg.Dir, making it where there is none, and listens; the node answers when
-// Start returns. Errors: ErrLocked, a log of a newer format, an address that may not be listened on.
+// Start returns. Errors: ErrLocked, a log of a newer format, an address that may not be listened
+// on.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -93,7 +94,9 @@ func (n *Node) newServer() *grpc.Server {
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(2*maxMessage),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: 10 * time.Second, Timeout: 10 * time.Second,
+		}),
 		// The client pings every 10 s, also without a call; gRPC's own policy would hang up on it.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: 5 * time.Second, PermitWithoutStream: true,
@@ -114,8 +117,8 @@ func (n *Node) Addr() string {
 	return n.tcp.Addr().String()
 }
 
-// Close stops accepting, ends subscriptions with UNAVAILABLE, lets appends that were handed in become
-// durable and answers them, then closes the log. Close clients before it.
+// Close stops accepting, ends subscriptions with UNAVAILABLE, lets appends that were handed in
+// become durable and answers them, then closes the log. Close clients before it.
 func (n *Node) Close() error {
 	n.once.Do(func() {
 		close(n.closing)

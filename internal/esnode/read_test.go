@@ -111,7 +111,8 @@ func TestRead_stream(t *testing.T) {
 	if got := read(func(*api.ReadReq_Options) {}); len(got) != 300 || got[299] != 299 {
 		t.Errorf("forwards: %d events", len(got))
 	}
-	if got := read(func(o *api.ReadReq_Options) { revision(o, 298) }); !slices.Equal(got, []int64{298, 299}) {
+	got := read(func(o *api.ReadReq_Options) { revision(o, 298) })
+	if !slices.Equal(got, []int64{298, 299}) {
 		t.Errorf("from 298: %v", got)
 	}
 	if got := read(func(o *api.ReadReq_Options) { revision(o, 300) }); got != nil {
@@ -124,7 +125,8 @@ func TestRead_stream(t *testing.T) {
 	if len(back) != 300 || back[0] != 299 || back[299] != 0 {
 		t.Errorf("backwards: %d events", len(back))
 	}
-	if got := read(func(o *api.ReadReq_Options) { revision(backwards(o), 1) }); !slices.Equal(got, []int64{1, 0}) {
+	got = read(func(o *api.ReadReq_Options) { revision(backwards(o), 1) })
+	if !slices.Equal(got, []int64{1, 0}) {
 		t.Errorf("backwards from 1: %v", got)
 	}
 	if got := r.revisions("never"); !slices.Equal(got, []int64{-1}) {
@@ -198,7 +200,8 @@ func TestRead_links(t *testing.T) {
 		if e.GetLink().GetStreamRevision() != uint64(i) || string(e.GetLink().GetData()) == "" {
 			t.Errorf("link %d is %v", i, e.GetLink())
 		}
-		if (i == 0) != (string(e.GetEvent().GetData()) == `{"id":"b"}`) || (i > 0) != (e.GetEvent() == nil) {
+		found := string(e.GetEvent().GetData()) == `{"id":"b"}`
+		if found != (i == 0) || !found && e.GetEvent() != nil {
 			t.Errorf("target %d is %v", i, e.GetEvent())
 		}
 	}
@@ -213,7 +216,7 @@ func TestRead_refuses(t *testing.T) {
 		change func(*api.ReadReq_Options)
 		want   codes.Code
 	}{
-		{"no filter option", func(o *api.ReadReq_Options) { o.FilterOption = nil }, codes.InvalidArgument},
+		{"no filter", func(o *api.ReadReq_Options) { o.FilterOption = nil }, codes.InvalidArgument},
 		{"no id form", func(o *api.ReadReq_Options) { o.UuidOption = nil }, codes.InvalidArgument},
 		{"no stream", func(o *api.ReadReq_Options) { o.StreamOption = nil }, codes.InvalidArgument},
 		{"a count of 0", func(o *api.ReadReq_Options) {

@@ -58,8 +58,14 @@ var (
 // encoder builds stored records; its buffers are used again, so a record is valid until the next.
 type encoder struct{ inner, out []byte }
 
+// largestKept is the largest buffer that is kept for the next record.
+const largestKept = 1 << 20
+
 // encode gives the stored form of an event: a checksum and the frame.
 func (e *encoder) encode(stream string, rev, pos, created int64, ev *event) []byte {
+	if cap(e.out) > largestKept {
+		*e = encoder{}
+	}
 	e.inner = appendRecorded(e.inner[:0], stream, rev, pos, created, ev)
 	size := protowire.SizeTag(1) + protowire.SizeBytes(len(e.inner)) +
 		protowire.SizeTag(3) + protowire.SizeVarint(uint64(pos))

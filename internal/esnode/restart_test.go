@@ -108,8 +108,8 @@ const (
 	killAfter     = 300
 )
 
-// TestVictim is the process that TestKill kills: a node under load. Every line it writes is an append
-// that was acknowledged.
+// TestVictim is the process that TestKill kills: a node under load. Every line it writes is an
+// append that was acknowledged.
 func TestVictim(t *testing.T) {
 	dir := os.Getenv("ESNODE_TEST_VICTIM")
 	if dir == "" {

@@ -152,7 +152,8 @@ func (r *rig) send(
 	resp, err := call.CloseAndRecv()
 	a.err, a.wrong = err, resp.GetWrongExpectedVersion()
 	a.rev, a.pos = -1, int64(resp.GetSuccess().GetPosition().GetCommitPosition())
-	if s, ok := resp.GetSuccess().GetCurrentRevisionOption().(*api.AppendResp_Success_CurrentRevision); ok {
+	switch s := resp.GetSuccess().GetCurrentRevisionOption().(type) {
+	case *api.AppendResp_Success_CurrentRevision:
 		a.rev = int64(s.CurrentRevision)
 	}
 	return a

@@ -21,7 +21,9 @@ func subscribed(o *api.ReadReq_Options) *api.ReadReq_Options {
 	return o
 }
 
-func filtered(o *api.ReadReq_Options, window, multiplier uint32, regex string, prefix ...string) *api.ReadReq_Options {
+func filtered(
+	o *api.ReadReq_Options, window, multiplier uint32, regex string, prefix ...string,
+) *api.ReadReq_Options {
 	o.FilterOption = &api.ReadReq_Options_Filter{Filter: &api.ReadReq_Options_FilterOptions{
 		Filter: &api.ReadReq_Options_FilterOptions_StreamIdentifier{
 			StreamIdentifier: &api.ReadReq_Options_FilterOptions_Expression{Regex: regex, Prefix: prefix},

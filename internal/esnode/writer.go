@@ -38,8 +38,9 @@ type request struct {
 	err error
 }
 
-// writer is the one goroutine that changes the log. Everything in it is its own; what it has decided
-// but not yet committed is in touched and the numbers, and is forgotten when a commit fails.
+// writer is the one goroutine that changes the log. Everything in it is its own; what it has
+// decided but not yet committed is in touched and the numbers, and is forgotten when a commit
+// fails.
 type writer struct {
 	book   *logbook
 	conn   *conn
@@ -138,8 +139,8 @@ func (w *writer) gather(batch []*request) []*request {
 	return batch
 }
 
-// commit carries out a batch in one transaction. An answer may rest on what an earlier request of the
-// batch wrote, so all of them, refusals too, are given only after it is durable.
+// commit carries out a batch in one transaction. An answer may rest on what an earlier request of
+// the batch wrote, so all of them, refusals too, are given only after it is durable.
 func (w *writer) commit(batch []*request) {
 	err := w.broken
 	if err == nil {
@@ -174,8 +175,8 @@ func (w *writer) commit(batch []*request) {
 	clear(w.touched)
 }
 
-// undo forgets a batch that was not committed. After a fault of the disk nothing more is written: what
-// the file holds is then known only when it is opened again. A full disk may be given room.
+// undo forgets a batch that was not committed. After a fault of the disk nothing more is written:
+// what the file holds is then known only when it is opened again. A full disk may be given room.
 func (w *writer) undo(err error) {
 	w.logger.Error("event store write failed", "error", err)
 	w.at, w.recent = w.safe, nil

@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// CloudEvent is a record for consumers outside: the envelope of CloudEvents 1.0 around ids, types and numbers;
-// never a text of a person.
+// CloudEvent is a record for consumers outside: the envelope of CloudEvents 1.0 around ids, types
+// and numbers; never a text of a person.
 type CloudEvent struct {
 	SpecVersion string         `json:"specversion"`
 	ID          string         `json:"id"`

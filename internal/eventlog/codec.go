@@ -16,7 +16,8 @@ import (
 
 // What the codec refuses.
 var (
-	// ErrUnknownEvent: this binary does not know the event's name, most likely because a newer one wrote it.
+	// ErrUnknownEvent: this binary does not know the event's name, most likely because a newer one
+	// wrote it.
 	ErrUnknownEvent = errors.New("an event of an unknown name")
 	errNoKeys       = errors.New("the log was opened without a vault: it can be read only")
 )

@@ -9,8 +9,8 @@ import (
 	"prelude/domain"
 )
 
-// Entry is a record as an auditor reads it: who did what to which thing, when, and under which rule. Data
-// holds ids, labels, versions, notes and numbers; never instructions or messages.
+// Entry is a record as an auditor reads it: who did what to which thing, when, and under which
+// rule. Data holds ids, labels, versions, notes and numbers; never instructions or messages.
 type Entry struct {
 	ID       string
 	Kind     string
@@ -49,7 +49,9 @@ func (r Record) Entry() Entry {
 func (e *Entry) add(f reflect.StructField, v reflect.Value) {
 	name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 	switch {
-	case f.Tag.Get("audit") == "-" || name == "at" || name == "content" || name == "hash" && v.Kind() == reflect.Slice:
+	case f.Tag.Get("audit") == "-" || name == "at" || name == "content":
+		return
+	case name == "hash" && v.Kind() == reflect.Slice: // of an API key's secret
 		return
 	case strings.Contains(options, "omitempty") && v.IsZero():
 		return
@@ -57,7 +59,7 @@ func (e *Entry) add(f reflect.StructField, v reflect.Value) {
 		e.Fields, _ = v.Interface().([]string)
 		return
 	case f.Type == secretType:
-		if note := v.Interface().(domain.Secret); name == "note" && note.Text != "" { //nolint:forcetypeassert // it is that type
+		if note, _ := v.Interface().(domain.Secret); name == "note" && note.Text != "" {
 			e.Data[name] = note.Text
 		}
 		return

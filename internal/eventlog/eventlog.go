@@ -1,6 +1,7 @@
-// Package eventlog is the log as the application sees it: typed events in streams, with who did it and why
-// beside each, and with people's texts sealed under keys of the vault. It holds the registry of event names,
-// the codec, and the port to the store. It does not know gRPC, Postgres or HTTP.
+// Package eventlog is the log as the application sees it: typed events in streams, with who did it
+// and why beside each, and with people's texts sealed under keys of the vault. It holds the
+// registry of event names, the codec, and the port to the store. It does not know gRPC, Postgres or
+// HTTP.
 package eventlog
 
 import (
@@ -12,7 +13,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Record is an event with all that is known of it. Its secrets are sealed until [Log.Open] is asked.
+// Record is an event with all that is known of it. Its secrets are sealed until [Log.Open] is
+// asked.
 type Record struct {
 	ID       uuid.UUID
 	Stream   Stream
@@ -29,9 +31,9 @@ type Log struct {
 	Keys  Keys
 }
 
-// Append seals the events' secrets and stores the events at the end of stream, all or none, if its last
-// revision is expected. Their ids follow from the step, so the same append can be repeated. It returns the
-// events as they are stored, still open too. The errors are the store's.
+// Append seals the events' secrets and stores the events at the end of stream, all or none, if its
+// last revision is expected. Their ids follow from the step, so the same append can be repeated. It
+// returns the events as they are stored, still open too. The errors are the store's.
 func (l *Log) Append(ctx context.Context, s Stream, expected Revision, meta Meta, events []any,
 ) (Appended, []any, error) {
 	sealed, proposed, err := l.propose(ctx, s, expected, meta, events)
@@ -47,7 +49,8 @@ func (l *Log) Append(ctx context.Context, s Stream, expected Revision, meta Meta
 
 // Read gives a stream's records from a revision on, that one included. An event whose name is not
 // registered is an error: a state without it would be wrong.
-func (l *Log) Read(ctx context.Context, s Stream, from Revision, dir Direction) iter.Seq2[Record, error] {
+func (l *Log) Read(ctx context.Context, s Stream, from Revision, dir Direction,
+) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		for raw, err := range l.Store.Read(ctx, s.String(), from, dir, 0) {
 			if err != nil {

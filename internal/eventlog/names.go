@@ -13,14 +13,14 @@ import (
 	"prelude/domain/user"
 )
 
-// Identified is the log's own first event: its id, by which positions and checkpoints are told from those
-// of another log.
+// Identified is the log's own first event: its id, by which positions and checkpoints are told from
+// those of another log.
 type Identified struct {
 	Log string `json:"log"`
 }
 
-// names are the stored names of all events: noun, verb, version of the JSON. A name and what is stored
-// under it never change; a changed event gets the next version.
+// names are the stored names of all events: noun, verb, version of the JSON. A name and what is
+// stored under it never change; a changed event gets the next version.
 var names = []struct {
 	name  string
 	event any

@@ -18,8 +18,9 @@ type Keys interface {
 	Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID]*Key, error)
 }
 
-// Open opens the secrets of records in place, with one question to the vault. A secret whose key is gone is
-// marked so. Keys whose id has one of the prefixes only, if any are given, are asked for.
+// Open opens the secrets of records in place, with one question to the vault. A secret whose key is
+// gone is marked so; without Keys all stay sealed. Keys whose id has one of the prefixes only, if
+// any are given, are asked for.
 func (l *Log) Open(ctx context.Context, records []Record, prefixes ...string) error {
 	ids := map[domain.KeyID]bool{}
 	for i := range records {
@@ -29,7 +30,7 @@ func (l *Log) Open(ctx context.Context, records []Record, prefixes ...string) er
 			}
 		})
 	}
-	if len(ids) == 0 {
+	if len(ids) == 0 || l.Keys == nil {
 		return nil
 	}
 	keys, err := l.find(ctx, ids)
@@ -77,7 +78,8 @@ func openRecord(r *Record, keys map[domain.KeyID]*Key, prefixes []string) error 
 	return failed
 }
 
-// OpenSecret opens one secret that was read from field of an event in stream. Gone: its key is destroyed.
+// OpenSecret opens one secret that was read from field of an event in stream. Gone: its key is
+// destroyed.
 func (l *Log) OpenSecret(ctx context.Context, stream Stream, field string, s domain.Secret,
 ) (domain.Secret, error) {
 	opened := []Sealed{{stream, field, s}}
@@ -92,8 +94,11 @@ type Sealed struct {
 	Secret domain.Secret
 }
 
-// OpenAll opens secrets in place, with one question to the vault.
+// OpenAll opens secrets in place, with one question to the vault; without Keys they stay sealed.
 func (l *Log) OpenAll(ctx context.Context, all []Sealed) error {
+	if l.Keys == nil {
+		return nil
+	}
 	ids := map[domain.KeyID]bool{}
 	for _, s := range all {
 		if s.Secret.Sealed != nil {
@@ -123,7 +128,7 @@ func (l *Log) OpenAll(ctx context.Context, all []Sealed) error {
 }
 
 func (l *Log) find(ctx context.Context, ids map[domain.KeyID]bool) (map[domain.KeyID]*Key, error) {
-	if len(ids) == 0 || l.Keys == nil {
+	if len(ids) == 0 {
 		return nil, nil
 	}
 	list := make([]domain.KeyID, 0, len(ids))
@@ -168,7 +173,8 @@ func KeysOf(events []any) []domain.KeyID {
 var errErased = &domain.Error{Kind: domain.Conflict, Code: "erased",
 	Detail: "Its texts were erased: nothing can be added."}
 
-// seal returns a copy of an event with its open secrets sealed to the stream and the field they are in.
+// seal returns a copy of an event with its open secrets sealed to the stream and the field they are
+// in.
 func seal(e any, s Stream, keys map[domain.KeyID]*Key) (any, error) {
 	var failed error
 	sealed := rewrite(e, func(field string, secret *domain.Secret) {

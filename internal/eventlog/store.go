@@ -9,7 +9,8 @@ import (
 	"github.com/google/uuid"
 )
 
-// Position is a place in the order of all events of one log. It grows; nothing else may be read into it.
+// Position is a place in the order of all events of one log. It grows; nothing else may be read
+// into it.
 type Position uint64
 
 // Revision is a place within one stream, from 0. None is that of a stream without events.
@@ -70,8 +71,8 @@ const (
 	Backwards Direction = true
 )
 
-// Filter chooses events by the beginning of their stream's name. Without prefixes it lets all pass but
-// the store's own ("$…").
+// Filter chooses events by the beginning of their stream's name. Without prefixes it lets all pass
+// but the store's own ("$…").
 type Filter struct{ Prefixes []string }
 
 // SignalKind is what a subscription reports.
@@ -80,9 +81,9 @@ type SignalKind int
 // The kinds of signals.
 const (
 	Event      SignalKind = iota + 1 // Raw is the next event
-	Checkpoint                       // Position was passed; nothing that matches lies before it that was not given
+	Checkpoint                       // Position was passed: all that matches before it was given
 	CaughtUp                         // all there was has been given; may come more than once
-	Lost                             // the connection went away; the subscription goes on by itself when it is back
+	Lost                             // the connection went away; it goes on by itself when it is back
 )
 
 // Signal is one report of a subscription.
@@ -95,18 +96,20 @@ type Signal struct {
 // Store is the port to an event store. internal/eventstore implements it over the official client.
 // Every call ends when its context does.
 type Store interface {
-	// Append stores events at the end of stream, all or none, if its last revision is expected, which is
-	// exact: a repeat with the same ids at the same revision answers as the first did. Errors: ErrMoved,
-	// ErrGone, ErrUnavailable.
+	// Append stores events at the end of stream, all or none, if its last revision is expected, which
+	// is exact: a repeat with the same ids at the same revision answers as the first did. Errors:
+	// ErrMoved, ErrGone, ErrUnavailable.
 	Append(ctx context.Context, stream string, expected Revision, events []Proposed) (Appended, error)
-	// Read gives at most limit (0: all) events of a stream from a revision on, that one included. A stream that does not
-	// exist gives none.
-	Read(ctx context.Context, stream string, from Revision, dir Direction, limit uint64) iter.Seq2[Raw, error]
+	// Read gives at most limit (0: all) events of a stream from a revision on, that one included. A
+	// stream that does not exist gives none.
+	Read(ctx context.Context, stream string, from Revision, dir Direction, limit uint64,
+	) iter.Seq2[Raw, error]
 	// ReadAll gives events of all streams in the log's order: forwards from a position on, that one
 	// included; backwards from before it.
-	ReadAll(ctx context.Context, from Position, dir Direction, limit uint64) iter.Seq2[Raw, error]
-	// Subscribe gives the events after a position (0: from the first; End: from now on) and goes on with
-	// those to come, without gap or repeat, also over outages, until the context ends. Its only error is
-	// the context's, or one that no waiting mends.
+	ReadAll(ctx context.Context, from Position, dir Direction, limit uint64,
+	) iter.Seq2[Raw, error]
+	// Subscribe gives the events after a position (0: from the first; End: from now on) and goes on
+	// with those to come, without gap or repeat, also over outages, until the context ends. Its only
+	// error is the context's, or one that no waiting mends.
 	Subscribe(ctx context.Context, after Position, filter Filter) iter.Seq2[Signal, error]
 }

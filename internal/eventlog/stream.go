@@ -7,8 +7,8 @@ import (
 	"prelude/domain"
 )
 
-// Stream names one aggregate's events: <category>-<org>_<id>, or <category>-<org> for the org's own.
-// Ids stand in it without their prefixes.
+// Stream names one aggregate's events: <category>-<org>_<id>, or <category>-<org> for the org's
+// own. Ids stand in it without their prefixes.
 type Stream struct {
 	Category string
 	Org      string
@@ -31,7 +31,9 @@ const (
 const SystemOrg = "system"
 
 // OrgStream is the stream of an org.
-func OrgStream(org domain.OrgID) Stream { return Stream{Category: OrgCategory, Org: domain.Bare(org)} }
+func OrgStream(org domain.OrgID) Stream {
+	return Stream{Category: OrgCategory, Org: domain.Bare(org)}
+}
 
 // UserStream is the stream of a user.
 func UserStream(org domain.OrgID, u domain.UserID) Stream {
@@ -58,7 +60,8 @@ func CompletionStream(org domain.OrgID, r domain.ReplyID) Stream {
 	return Stream{CompletionCategory, domain.Bare(org), domain.Bare(r)}
 }
 
-// ClaimStream is the stream of a name. Kind is preset, handle or org; owner is "org" or a user's id.
+// ClaimStream is the stream of a name. Kind is preset, handle or org; owner is "org" or a user's
+// id.
 func ClaimStream(org domain.OrgID, kind, owner, name string) Stream {
 	bare := SystemOrg
 	if org != "" {
@@ -106,7 +109,8 @@ func (s Stream) Object() string {
 	return prefix + s.ID
 }
 
-// ObjectStream is the stream of the thing with a typed id in an org; false: ids of that kind have none.
+// ObjectStream is the stream of the thing with a typed id in an org; false: ids of that kind have
+// none.
 func ObjectStream(org domain.OrgID, id string) (Stream, bool) {
 	prefix, _, _ := strings.Cut(id, "_")
 	category := map[string]string{

@@ -21,8 +21,8 @@ const attemptTime = 3 * time.Second
 var errOdd = errors.New("the answer is not to be trusted")
 
 // Append implements eventlog.Store. While it is not known whether the events were stored, the same
-// append is repeated, until the context ends (10 s if it has no deadline); the exact revision and the
-// ids make that harmless.
+// append is repeated, until the context ends (10 s if it has no deadline); the exact revision and
+// the ids make that harmless.
 func (s *Store) Append(
 	ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
 ) (eventlog.Appended, error) {
@@ -31,7 +31,7 @@ func (s *Store) Append(
 		return eventlog.Appended{}, err
 	}
 	if expected < eventlog.None {
-		return eventlog.Appended{}, fmt.Errorf("append to %s: revision %d does not exist", stream, expected)
+		return eventlog.Appended{}, fmt.Errorf("append to %s: no revision %d", stream, expected)
 	}
 	ctx, cancel := s.patience(ctx)
 	defer cancel()
@@ -76,8 +76,8 @@ func (s *Store) attempt(
 	})
 }
 
-// proposed converts events, once for all attempts. The client gives an event without an id a new one
-// each time; then a repeat would be another event.
+// proposed converts events, once for all attempts. The client gives an event without an id a new
+// one each time; then a repeat would be another event.
 func proposed(events []eventlog.Proposed) ([]esdb.EventData, error) {
 	if len(events) == 0 {
 		return nil, errors.New("append: no events")

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// failure is what v4.2.0 of the client logs when a call has failed, in that call's goroutine, before
-// it does anything about it.
+// failure is what v4.2.0 of the client logs when a call has failed, in that call's goroutine,
+// before it does anything about it.
 const failure = "unexpected exception: %v"
 
 // bridge passes what the client says on, quietly: it calls errors what the guard mends. It is also

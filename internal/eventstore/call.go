@@ -18,8 +18,8 @@ import (
 // doubtTime is how long a call goes unanswered before its connection is in doubt, broken or not.
 const doubtTime = 2500 * time.Millisecond
 
-// call runs fn with a client, in a goroutine of its own: the client may wait for ever, the caller does
-// not. What fn answers after the context has ended is lost.
+// call runs fn with a client, in a goroutine of its own: the client may wait for ever, the caller
+// does not. What fn answers after the context has ended is lost.
 func call[T any](
 	ctx context.Context, s *Store, fn func(context.Context, *client) (T, error),
 ) (T, error) {

@@ -15,10 +15,10 @@ import (
 // client is one generation of the official client. It is retired at the first sign of trouble: used
 // by no new call, and closed when those under way have ended.
 //
-// The client's state machine must never look for a node again once calls share it: if it finds none it
-// ends, and calls that wait for it hang for ever. It looks when a call asks for a connection after
-// another call has reported a broken one. So calls are counted while they ask, and a report waits
-// until none does and no other can; see entered and failing.
+// The client's state machine must never look for a node again once calls share it: if it finds none
+// it ends, and calls that wait for it hang for ever. It looks when a call asks for a connection
+// after another call has reported a broken one. So calls are counted while they ask, and a report
+// waits until none does and no other can; see entered and failing.
 type client struct {
 	raw        *esdb.Client
 	generation int
@@ -123,8 +123,8 @@ func (s *Store) acquire(ctx context.Context) (*client, error) {
 	}
 }
 
-// rebuild makes clients until one works. There is one of it at a time, so an outage costs one client
-// per pause, however many callers wait.
+// rebuild makes clients until one works. There is one of it at a time, so an outage costs one
+// client per pause, however many callers wait.
 func (s *Store) rebuild() {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		c, err := s.dial()
@@ -187,8 +187,8 @@ func (s *Store) replace(c *client) {
 }
 
 // drain closes a retired client when its calls have ended. One that does not end even when told to
-// hangs in the client's queue after all, as may be in a cluster whose leader moved; closing frees it
-// with a panic, which the call's goroutine recovers from.
+// hangs in the client's queue after all, as may be in a cluster whose leader moved; closing frees
+// it with a panic, which the call's goroutine recovers from.
 func (s *Store) drain(c *client) {
 	c.retire()
 	s.work.Go(func() {

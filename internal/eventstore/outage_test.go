@@ -245,9 +245,7 @@ func TestSubscribe_over_outages(t *testing.T) {
 		seen = follow(r.ctx(), t, r.store, 0, n, func(eventlog.Signal) {})
 	})
 	for i := range n / 10 {
-		if _, err := r.direct.Append(r.ctx(), fmt.Sprint("s-", i), eventlog.None, events(10)); err != nil {
-			t.Fatal(err)
-		}
+		r.must(fmt.Sprint("s-", i), eventlog.None, 10)
 		switch i {
 		case 20, 60:
 			r.proxy.cut()
@@ -331,7 +329,8 @@ func TestClose_ends_what_is_under_way(t *testing.T) {
 	if err := <-ended; !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("the subscription ended with %v", err)
 	}
-	if _, err := s.Append(r.ctx(), "s", eventlog.None, events(1)); !errors.Is(err, eventlog.ErrUnavailable) {
+	_, err := s.Append(r.ctx(), "s", eventlog.None, events(1))
+	if !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("append after Close: %v", err)
 	}
 }

@@ -55,8 +55,8 @@ func (p *pump[T]) end(err error) {
 	signal(p.wake)
 }
 
-// take gives what has come, waiting for something to; ended comes after the last item. buffer is one
-// that an earlier call gave, to be used again.
+// take gives what has come, waiting for something to; ended comes after the last item. buffer is
+// one that an earlier call gave, to be used again.
 func (p *pump[T]) take(ctx context.Context, buffer []T) (items []T, ended bool, err error) {
 	for {
 		p.mu.Lock()

@@ -22,7 +22,9 @@ func (s *Store) Read(
 ) iter.Seq2[eventlog.Raw, error] {
 	return s.events(ctx, reader{
 		what: stream, dir: dir, left: count(limit),
-		open: func(ctx context.Context, c *client, last *eventlog.Raw, n uint64) (*esdb.ReadStream, error) {
+		open: func(
+			ctx context.Context, c *client, last *eventlog.Raw, n uint64,
+		) (*esdb.ReadStream, error) {
 			opts := esdb.ReadStreamOptions{Direction: direction(dir), From: esdb.Start{}}
 			at := from
 			switch {
@@ -50,7 +52,9 @@ func (s *Store) ReadAll(
 ) iter.Seq2[eventlog.Raw, error] {
 	return s.events(ctx, reader{
 		what: "all events", dir: dir, left: count(limit),
-		open: func(ctx context.Context, c *client, last *eventlog.Raw, n uint64) (*esdb.ReadStream, error) {
+		open: func(
+			ctx context.Context, c *client, last *eventlog.Raw, n uint64,
+		) (*esdb.ReadStream, error) {
 			opts := esdb.ReadAllOptions{Direction: direction(dir), From: position(from)}
 			if last != nil {
 				// Forwards the position's own event comes again, and is passed over.
@@ -105,7 +109,8 @@ func (s *Store) events(ctx context.Context, first reader) iter.Seq2[eventlog.Raw
 	}
 }
 
-// part reads until the end, which makes more false, or until something is wrong with the connection.
+// part reads until the end, which makes more false, or until something is wrong with the
+// connection.
 func (s *Store) part(
 	ctx context.Context, r *reader, yield func(eventlog.Raw, error) bool,
 ) (more bool, err error) {

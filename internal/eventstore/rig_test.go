@@ -3,6 +3,7 @@ package eventstore_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
@@ -63,7 +64,7 @@ func (r *rig) start() {
 
 func open(t *testing.T, socket string) *eventstore.Store {
 	t.Helper()
-	s, err := eventstore.Open(eventstore.Config{Socket: socket})
+	s, err := eventstore.Open(eventstore.Config{Socket: socket, Logger: slog.New(alarm{t})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +74,17 @@ func open(t *testing.T, socket string) *eventstore.Store {
 		}
 	})
 	return s
+}
+
+// alarm fails a test in which the guard warns: a client had to be closed in use.
+type alarm struct{ t *testing.T }
+
+func (alarm) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+func (a alarm) WithAttrs([]slog.Attr) slog.Handler         { return a }
+func (a alarm) WithGroup(string) slog.Handler              { return a }
+func (a alarm) Handle(_ context.Context, r slog.Record) error {
+	a.t.Error(r.Message)
+	return nil
 }
 
 func within(t *testing.T, d time.Duration) context.Context {

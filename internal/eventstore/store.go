@@ -85,7 +85,8 @@ func configuration(cfg Config) (*esdb.Configuration, error) {
 	return c, nil
 }
 
-// Ready makes one round trip to the store; nil says that it answers. Error: eventlog.ErrUnavailable.
+// Ready makes one round trip to the store; nil says that it answers. Error:
+// eventlog.ErrUnavailable.
 func (s *Store) Ready(ctx context.Context) error {
 	ctx, cancel := s.patience(ctx)
 	defer cancel()

@@ -76,8 +76,8 @@ func (u *subscription) ending(ctx context.Context, err error) error {
 	return nil
 }
 
-// connection subscribes once and hands on what comes, until the connection is lost. Each has its own
-// pump, so nothing of an earlier one can come late.
+// connection subscribes once and hands on what comes, until the connection is lost. Each has its
+// own pump, so nothing of an earlier one can come late.
 func (u *subscription) connection(ctx context.Context) (more bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
