@@ -28,6 +28,9 @@ type script struct {
 }
 
 func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodGet { // the client looks after its connection
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	s.mu.Lock()
@@ -51,6 +54,9 @@ func idsOf(body []byte) []string {
 			Index struct {
 				ID string `json:"_id"`
 			} `json:"index"`
+		}
+		if !bytes.HasPrefix(text, []byte(`{"index":`)) {
+			continue
 		}
 		if json.Unmarshal(text, &action) == nil && action.Index.ID != "" {
 			found = append(found, action.Index.ID)
