@@ -229,11 +229,11 @@ func (h Sessions) endCompletion(meta Meta) ender {
 }
 
 // CloseLostCompletion ends a completion whose producer is gone.
-func (h Sessions) CloseLostCompletion(ctx context.Context, o domain.OrgID, reply domain.ReplyID) error {
+func (h Sessions) CloseLostCompletion(ctx context.Context, o domain.OrgID, reply domain.ReplyID,
+) (Left[completion.Completion], error) {
 	meta := Meta{By: domain.Principal{Org: o, Job: "lost"}, Command: newCommand()}.Step("lost")
-	_, err := transact(ctx, h.Engine, eventlog.CompletionStream(o, reply), meta,
+	return transact(ctx, h.Engine, eventlog.CompletionStream(o, reply), meta,
 		func(c completion.Completion, _ *Meta) ([]completion.Event, error) {
 			return c.End(session.Lost(reply), h.Now())
 		})
-	return err
 }

@@ -59,10 +59,10 @@ func greet(ctx context.Context, p *parts, url string, devEnv bool, s streams) er
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "Prelude answers at %s\n", url)
 	if founding.Secret != "" {
 		fmt.Fprintf(s.out, "API key of the owner of the org %q, shown once: %s\n", defaultOrg, founding.Secret)
 	}
+	fmt.Fprintf(s.out, "Prelude answers at %s\n", url)
 	if devEnv {
 		fmt.Fprintf(s.out, "In another shell:  set -a; . %s; set +a\n", p.cfg.path(devFile))
 		fmt.Fprintln(s.out, `Then:              curl -s -H "Authorization: Bearer $PRELUDE_API_KEY" $PRELUDE_URL/v1/me`)

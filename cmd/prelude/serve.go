@@ -232,20 +232,28 @@ func (s *server) closeOrphans(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	last := eventlog.Position(0)
 	for _, o := range orphans {
-		if o.Session == "" {
-			err = s.api.Sessions.CloseLostCompletion(ctx, o.Org, o.Reply)
-		} else {
-			_, err = s.api.Sessions.CloseLost(ctx, o.Org, o.Session, o.Reply)
-		}
+		at, err := s.closeOrphan(ctx, o)
 		if err != nil {
 			return fmt.Errorf("close a lost reply: %w", err)
 		}
+		last = max(last, at)
 	}
+	s.progress.Wait(ctx, projections.Views, last)
 	if len(orphans) > 0 {
 		s.logger.Warn("lost replies were closed", "replies", len(orphans))
 	}
 	return nil
+}
+
+func (s *server) closeOrphan(ctx context.Context, o readmodels.Orphan) (eventlog.Position, error) {
+	if o.Session == "" {
+		left, err := s.api.Sessions.CloseLostCompletion(ctx, o.Org, o.Reply)
+		return left.Position, err
+	}
+	left, err := s.api.Sessions.CloseLost(ctx, o.Org, o.Session, o.Reply)
+	return left.Position, err
 }
 
 // wrong lists what keeps this instance from answering.

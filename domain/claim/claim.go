@@ -52,7 +52,7 @@ func (c Claim) Evolve(e Event) Claim {
 var ErrTaken = &domain.Error{Kind: domain.Conflict, Code: "slug_taken",
 	Detail: "Another one has this name."}
 
-// Patience is how long a claim whose thing does not exist is honoured: its maker may be between
+// Patience is how long a claim whose thing does not exist is honored: its maker may be between
 // claiming and creating.
 const Patience = 60 * time.Second
 

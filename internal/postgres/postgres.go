@@ -41,6 +41,8 @@ func Migrate(ctx context.Context, dsn string, files fs.FS) error {
 	if err != nil {
 		return errors.New("DATABASE_URL is not a Postgres connection string")
 	}
+	// goose looks for its table in the first schema of the path, which would be that of the user's name.
+	cfg.RuntimeParams["search_path"] = "public"
 	db := stdlib.OpenDB(*cfg)
 	defer func() { _ = db.Close() }() // nothing is in flight
 	locker, err := lock.NewPostgresSessionLocker()
