@@ -17,6 +17,7 @@ import (
 // and puts each with the row's own position as its version.
 func NewIndexReader(pool *pgxpool.Pool, progress *Progress, index Index) Reader {
 	return Reader{Name: IndexReader, Version: IndexVersion, Prefixes: []string{"preset-"},
+		Start: index.Bootstrap,
 		Before: func(ctx context.Context, batch []eventlog.Record) error {
 			if !progress.Wait(ctx, Views, batch[len(batch)-1].Position) {
 				return errors.Join(errors.New("views did not come"), context.Cause(ctx))

@@ -64,11 +64,11 @@ type item struct {
 }
 
 func (e *Engine) follow(ctx context.Context, r Reader) error {
-	at, err := e.checkpoint(ctx, r)
+	at, err := e.begin(ctx, r)
 	if err != nil {
 		return err
 	}
-	e.Progress.applied(r.Name, at)
+	e.Progress.began(r.Name, at)
 	ctx, cancel := context.WithCancel(ctx)
 	items := make(chan item, batchBuffer)
 	done := make(chan struct{})
@@ -227,6 +227,23 @@ func move(ctx context.Context, tx pgx.Tx, r Reader, from, to eventlog.Position) 
 		return errFenced
 	}
 	return nil
+}
+
+// begin is where the reader goes on: at its checkpoint, or at the log's beginning where what it kept is gone.
+func (e *Engine) begin(ctx context.Context, r Reader) (eventlog.Position, error) {
+	anew := false
+	if r.Start != nil {
+		var err error
+		if anew, err = r.Start(ctx); err != nil {
+			return 0, err
+		}
+	}
+	at, err := e.checkpoint(ctx, r)
+	if err != nil || !anew || at == 0 {
+		return at, err
+	}
+	err = e.inTx(ctx, func(tx pgx.Tx) error { return move(ctx, tx, r, at, 0) })
+	return 0, err
 }
 
 func (e *Engine) checkpoint(ctx context.Context, r Reader) (eventlog.Position, error) {

@@ -30,10 +30,18 @@ func NewProgress() *Progress {
 // Watch says which readers there are, before any of them runs.
 func (p *Progress) Watch(readers []Reader) { p.readers = readers }
 
+// began notes where a reader goes on, which may be before where it was.
+func (p *Progress) began(reader string, at eventlog.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at[reader] = at
+	p.signal()
+}
+
 func (p *Progress) applied(reader string, at eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if at > p.at[reader] || p.at[reader] == 0 {
+	if at > p.at[reader] {
 		p.at[reader] = at
 		p.signal()
 	}

@@ -82,6 +82,8 @@ type Reader struct {
 	Parks    bool     // an event that cannot be applied parks its stream; else it stops the reader
 	// Apply writes the effect of a batch within tx. It gets every event at least once, in order.
 	Apply func(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error
+	// Start is asked before the reader follows; anew says that what it kept is gone and all must come again.
+	Start func(ctx context.Context) (anew bool, err error)
 	// Before runs outside the transaction, before Apply, and may be repeated.
 	Before func(ctx context.Context, batch []eventlog.Record) error
 }

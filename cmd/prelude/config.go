@@ -17,17 +17,18 @@ import (
 // Config is the whole configuration, read once. The zero value of what is optional means that Prelude
 // brings the part itself.
 type Config struct {
-	Listen        string `env:"PRELUDE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on."`
-	Data          string `env:"PRELUDE_DATA" default:".prelude" help:"Folder for what Prelude keeps." type:"path"`
-	EventStore    string `env:"PRELUDE_EVENTSTORE" placeholder:"esdb://…" help:"A KurrentDB; none: the embedded node." name:"eventstore"`
-	NodeListen    string `env:"PRELUDE_NODE_LISTEN" placeholder:"HOST:PORT" help:"A loopback address on which the embedded node answers other clients."`
-	DatabaseURL   string `env:"DATABASE_URL" placeholder:"postgres://…" help:"A Postgres; none: one that Prelude runs." name:"database-url"`
-	OpenSearchURL string `env:"OPENSEARCH_URL" placeholder:"http://…" help:"An OpenSearch; none: Postgres searches." name:"opensearch-url"`
-	OpenAIBaseURL string `env:"OPENAI_BASE_URL" placeholder:"http://…/v1" help:"An OpenAI-compatible server for the models openai/…" name:"openai-base-url"`
-	OpenAIKey     string `env:"OPENAI_API_KEY" placeholder:"KEY" help:"Its key." name:"openai-api-key"`
-	OpenAIWindow  int    `env:"OPENAI_WINDOW_TOKENS" default:"128000" help:"The window of its models, in tokens." name:"openai-window-tokens"`
-	MasterKeyFile string `env:"PRELUDE_MASTER_KEY_FILE" placeholder:"FILE" help:"The master key; the default is master.key in the data folder." type:"path"`
-	LogLevel      string `env:"PRELUDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+	Listen           string `env:"PRELUDE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on."`
+	Data             string `env:"PRELUDE_DATA" default:".prelude" help:"Folder for what Prelude keeps." type:"path"`
+	EventStore       string `env:"PRELUDE_EVENTSTORE" placeholder:"esdb://…" help:"A KurrentDB; none: the embedded node." name:"eventstore"`
+	NodeListen       string `env:"PRELUDE_NODE_LISTEN" placeholder:"HOST:PORT" help:"A loopback address on which the embedded node answers other clients."`
+	DatabaseURL      string `env:"DATABASE_URL" placeholder:"postgres://…" help:"A Postgres; none: one that Prelude runs." name:"database-url"`
+	OpenSearchURL    string `env:"OPENSEARCH_URL" placeholder:"http://…" help:"An OpenSearch; none: Postgres searches." name:"opensearch-url"`
+	OpenSearchPrefix string `env:"PRELUDE_OPENSEARCH_PREFIX" default:"presets" help:"The beginning of the index's name, where several installations share an OpenSearch." name:"opensearch-prefix"`
+	OpenAIBaseURL    string `env:"OPENAI_BASE_URL" placeholder:"http://…/v1" help:"An OpenAI-compatible server for the models openai/…" name:"openai-base-url"`
+	OpenAIKey        string `env:"OPENAI_API_KEY" placeholder:"KEY" help:"Its key." name:"openai-api-key"`
+	OpenAIWindow     int    `env:"OPENAI_WINDOW_TOKENS" default:"128000" help:"The window of its models, in tokens." name:"openai-window-tokens"`
+	MasterKeyFile    string `env:"PRELUDE_MASTER_KEY_FILE" placeholder:"FILE" help:"The master key; the default is master.key in the data folder." type:"path"`
+	LogLevel         string `env:"PRELUDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
 }
 
 // check tells all faults of the configuration together.

@@ -87,7 +87,8 @@ func examineSearch(ctx context.Context, cfg *Config, p *parts) finding {
 		return f
 	}
 	f.part, f.mend = "search (OpenSearch)", "start OpenSearch at OPENSEARCH_URL; until then Postgres searches"
-	index, err := search.Open(search.Config{URL: cfg.OpenSearchURL, Logger: p.logger})
+	index, err := search.Open(search.Config{URL: cfg.OpenSearchURL, Prefix: cfg.OpenSearchPrefix,
+		Logger: p.logger})
 	if err != nil {
 		f.err = err
 		return f

@@ -66,7 +66,8 @@ func (c rebuildCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 }
 
 func dropIndex(ctx context.Context, p *parts) error {
-	index, err := search.Open(search.Config{URL: p.cfg.OpenSearchURL, Logger: p.logger})
+	index, err := search.Open(search.Config{URL: p.cfg.OpenSearchURL, Prefix: p.cfg.OpenSearchPrefix,
+		Logger: p.logger})
 	if err != nil {
 		return err
 	}

@@ -278,7 +278,8 @@ func (s *server) openIndex() error {
 		return nil
 	}
 	var err error
-	s.index, err = search.Open(search.Config{URL: s.cfg.OpenSearchURL, Logger: s.logger})
+	s.index, err = search.Open(search.Config{URL: s.cfg.OpenSearchURL, Prefix: s.cfg.OpenSearchPrefix,
+		Logger: s.logger})
 	if err == nil {
 		s.onClose(s.index.Close)
 	}

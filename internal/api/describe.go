@@ -49,6 +49,7 @@ func (s *Server) describe() {
 	}
 	schema := doc.Components.Schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	for _, op := range operations {
+		describeBody(op)
 		op.Responses["default"] = &huma.Response{Description: "An error",
 			Content: map[string]*huma.MediaType{"application/problem+json": {Schema: schema}}}
 	}
@@ -60,6 +61,23 @@ func (s *Server) describe() {
 	var err error
 	if s.document, err = json.MarshalIndent(doc, "", " "); err != nil {
 		panic(fmt.Sprintf("the document: %v", err)) // a mistake in a type
+	}
+}
+
+// describeBody says what bodies are, which huma reads as they came besides.
+func describeBody(op *huma.Operation) {
+	if op.RequestBody == nil {
+		return
+	}
+	content := op.RequestBody.Content
+	delete(content, "application/octet-stream")
+	const merge, plain = "application/merge-patch+json", "application/json"
+	if content[merge] != nil {
+		content[plain] = content[merge]
+	}
+	if m := content[plain]; m != nil && m.Schema != nil && m.Schema.Format == "binary" {
+		m.Schema = &huma.Schema{Type: "object", AdditionalProperties: true,
+			Description: "A chat completion request of OpenAI's; unknown fields are passed on."}
 	}
 }
 

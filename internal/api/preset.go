@@ -239,13 +239,15 @@ var errNoIfMatch = &domain.Error{Kind: domain.Required, Code: "precondition_requ
 
 type publishIn struct {
 	Command
-	ID   string `path:"id"`
-	Body struct {
-		Note        string   `json:"note,omitempty"`
-		Labels      []string `json:"labels,omitempty" example:"[\"production\"]"`
-		ContentHash string   `json:"content_hash,omitempty" doc:"what the draft must be"`
-	} `required:"false"`
+	ID      string       `path:"id"`
+	Body    *publishBody // none: a version without a note
 	RawBody []byte
+}
+
+type publishBody struct {
+	Note        string   `json:"note,omitempty"`
+	Labels      []string `json:"labels,omitempty" example:"[\"production\"]"`
+	ContentHash string   `json:"content_hash,omitempty" doc:"what the draft must be"`
 }
 
 func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*answer1[presetBody], error) {
@@ -253,8 +255,11 @@ func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*answer1[pre
 	if err != nil {
 		return nil, err
 	}
-	left, err := s.Presets.Publish(ctx, commands.PublishPreset{Preset: id, Note: in.Body.Note,
-		Labels: in.Body.Labels, Hash: domain.Hash(in.Body.ContentHash)}, in.meta(in.RawBody))
+	cmd := commands.PublishPreset{Preset: id}
+	if b := in.Body; b != nil {
+		cmd.Note, cmd.Labels, cmd.Hash = b.Note, b.Labels, domain.Hash(b.ContentHash)
+	}
+	left, err := s.Presets.Publish(ctx, cmd, in.meta(in.RawBody))
 	if err != nil {
 		return nil, err
 	}
@@ -298,11 +303,13 @@ func (s *Server) presetLeft(who domain.Principal, left commands.Preset) *answer1
 
 type renderIn struct {
 	Caller
-	ID   string `path:"id"`
-	Body struct {
-		Variables preset.Values `json:"variables,omitempty" example:"{\"product\":\"Prelude\"}"`
-		Selector  string        `json:"selector,omitempty" doc:"v<number>, a label, or draft; the default is draft"`
-	} `required:"false"`
+	ID   string      `path:"id"`
+	Body *valuesBody // none: no values, of the draft
+}
+
+type valuesBody struct {
+	Variables preset.Values `json:"variables,omitempty" example:"{\"product\":\"Prelude\"}"`
+	Selector  string        `json:"selector,omitempty" doc:"v<number>, a label, or draft; the default is draft"`
 }
 
 type renderBody struct {
@@ -316,6 +323,9 @@ func (s *Server) renderPreset(ctx context.Context, in *renderIn) (*bodied[render
 	id, err := s.Presets.ResolvePreset(ctx, in.Who, in.ID)
 	if err != nil {
 		return nil, err
+	}
+	if in.Body == nil {
+		in.Body = &valuesBody{}
 	}
 	r, err := s.Presets.Render(ctx, in.Who, id, in.Body.Selector, in.Body.Variables)
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 var (
 	secretive sync.Map // reflect.Type → bool
 	errShort  = errors.New("a sealed text is cut short")
+	errSize   = errors.New("a key has 32 bytes")
 )
 
 // KeySize is the size of a key in bytes.
@@ -27,6 +28,9 @@ type Key struct {
 
 // NewKey makes a key of KeySize random bytes.
 func NewKey(raw []byte) (*Key, error) {
+	if len(raw) != KeySize {
+		return nil, errSize // AES would take 16 or 24 too, and be weaker
+	}
 	block, err := aes.NewCipher(raw)
 	if err != nil {
 		return nil, err

@@ -166,12 +166,9 @@ func TestPut(t *testing.T) {
 			[][]string{ids, ids[:2], ids[2:]}, "",
 		},
 		{
-			"an index that is missing is made",
-			[]http.HandlerFunc{
-				items(map[string]int{ids[0]: 404}, "index_not_found_exception"),
-				status(200, "{}"), status(200, "{}"), items(nil, ""),
-			},
-			[][]string{ids, nil, nil, ids}, "",
+			"an index that is missing",
+			[]http.HandlerFunc{items(map[string]int{ids[0]: 404}, "index_not_found_exception")},
+			[][]string{ids}, "missing",
 		},
 		{"a server that goes", []http.HandlerFunc{refusal(503, "x")}, [][]string{ids}, "answers 503 x"},
 		{"garbage", []http.HandlerFunc{status(200, "<html>")}, [][]string{ids}, "unreadable"},

@@ -56,7 +56,7 @@ type item struct {
 
 // putBatch sends a batch and, of what the server had no room for just then, that alone once more.
 func (c *Client) putBatch(ctx context.Context, batch []item, try int) error {
-	for remade := false; len(batch) > 0; try++ {
+	for ; len(batch) > 0; try++ {
 		again, err := c.bulk(ctx, batch)
 		var f *fault
 		switch {
@@ -70,12 +70,6 @@ func (c *Client) putBatch(ctx context.Context, batch []item, try int) error {
 				return err
 			}
 			batch = batch[half:]
-			continue
-		case errors.Is(err, errLost) && !remade:
-			if err := c.remake(ctx); err != nil {
-				return err
-			}
-			remade = true
 			continue
 		case err != nil:
 			return err
@@ -91,17 +85,8 @@ func (c *Client) putBatch(ctx context.Context, batch []item, try int) error {
 	return nil
 }
 
-// errLost: there is no index behind the alias.
-var errLost = errors.New("the search index is missing")
-
-func (c *Client) remake(ctx context.Context) error {
-	c.log.Error("the search index is missing; it is made anew and has to be rebuilt", "index", c.index)
-	if err := c.Bootstrap(ctx); err != nil {
-		return err
-	}
-	c.onLost()
-	return nil
-}
+// ErrLost: there is no index behind the alias. Bootstrap makes one, which is empty.
+var ErrLost = errors.New("the search index is missing")
 
 // bulk sends the batch once and returns the items that are to be sent again.
 func (c *Client) bulk(ctx context.Context, batch []item) (again []item, err error) {
@@ -123,7 +108,7 @@ func (c *Client) bulk(ctx context.Context, batch []item) (again []item, err erro
 		}
 		f := diagnose(answer, err)
 		if f.kind == "index_not_found_exception" {
-			return nil, errLost
+			return nil, ErrLost
 		}
 		return nil, fmt.Errorf("put %d documents: %w", len(batch), f)
 	}
@@ -157,7 +142,7 @@ func (c *Client) settle(it item, answer opensearchapi.BulkRespItem) (bool, error
 	case kind == "cluster_block_exception":
 		return false, ErrFull
 	case kind == "index_not_found_exception":
-		return false, errLost
+		return false, ErrLost
 	case answer.Status == http.StatusTooManyRequests, answer.Status == http.StatusServiceUnavailable:
 		return false, nil
 	case answer.Status == http.StatusBadRequest:

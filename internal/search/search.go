@@ -45,8 +45,6 @@ type Config struct {
 	URL    string // with user and password where it asks for them
 	Prefix string // of the index's name; empty: presets
 	Logger *slog.Logger
-	// OnLost is told that the index was gone and has been made anew, empty: it has to be rebuilt.
-	OnLost func()
 }
 
 // Client writes to the index and asks it. It is safe for use by several goroutines.
@@ -55,7 +53,6 @@ type Client struct {
 	alias   string
 	index   string
 	log     *slog.Logger
-	onLost  func()
 	breaker breaker
 	backoff func(ctx context.Context, try int) error
 	budget  time.Duration // of one search
@@ -68,9 +65,6 @@ func Open(cfg Config) (*Client, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	if cfg.OnLost == nil {
-		cfg.OnLost = func() {}
 	}
 	warn(cfg.Logger)
 	dialer := &net.Dialer{Timeout: time.Second, KeepAlive: 30 * time.Second}
@@ -94,7 +88,7 @@ func Open(cfg Config) (*Client, error) {
 	}
 	alias := fmt.Sprintf("%s-%d", cfg.Prefix, Version)
 	return &Client{
-		api: api, alias: alias, index: alias + "-" + build(), log: cfg.Logger, onLost: cfg.OnLost,
+		api: api, alias: alias, index: alias + "-" + build(), log: cfg.Logger,
 		breaker: breaker{now: time.Now}, backoff: jittered, budget: 500 * time.Millisecond,
 	}, nil
 }
@@ -114,15 +108,16 @@ func build() string { return fmt.Sprintf("%x", sha256.Sum256(definition))[:8] }
 // Close ends the client's background work.
 func (c *Client) Close() error { return c.api.Close() }
 
-// Bootstrap makes the index if it is missing and points the alias at it. Several may do so at once.
-func (c *Client) Bootstrap(ctx context.Context) error {
-	_, err := c.api.Indices.Create(ctx, opensearchapi.IndicesCreateReq{
+// Bootstrap makes the index if it is missing and points the alias at it; made says that it was, and is empty.
+// Several may do so at once.
+func (c *Client) Bootstrap(ctx context.Context) (made bool, err error) {
+	_, err = c.api.Indices.Create(ctx, opensearchapi.IndicesCreateReq{
 		Index: c.index, Body: bytes.NewReader(definition),
 	})
 	var refused *opensearch.StructError
 	exists := errors.As(err, &refused) && refused.Err.Type == "resource_already_exists_exception"
 	if err != nil && !exists {
-		return fmt.Errorf("create the search index: %w", diagnose(nil, err))
+		return false, fmt.Errorf("create the search index: %w", diagnose(nil, err))
 	}
 	type action map[string]map[string]any
 	body, err := json.Marshal(map[string]any{"actions": []action{
@@ -130,13 +125,13 @@ func (c *Client) Bootstrap(ctx context.Context) error {
 		{"add": {"index": c.index, "alias": c.alias, "is_write_index": true}},
 	}})
 	if err != nil {
-		return err
+		return false, err
 	}
 	_, err = c.api.Aliases(ctx, opensearchapi.AliasesReq{Body: bytes.NewReader(body)})
 	if err != nil {
-		return fmt.Errorf("point the alias at the search index: %w", diagnose(nil, err))
+		return false, fmt.Errorf("point the alias at the search index: %w", diagnose(nil, err))
 	}
-	return nil
+	return !exists, nil
 }
 
 // Drop removes the index and with it the alias. It is no error if there is none.
