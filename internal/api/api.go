@@ -92,7 +92,11 @@ func config() huma.Config {
 func init() {
 	// huma's own errors would repeat what was sent. Both are globals of huma.
 	huma.NewErrorWithContext = func(ctx huma.Context, status int, msg string, errs ...error) huma.StatusError {
-		return answer(ctx.Context(), ctx.URL().Path, humaProblem(status, msg, errs...))
+		p := humaProblem(status, msg, errs...)
+		for name := range p.headers {
+			ctx.SetHeader(name, p.headers.Get(name))
+		}
+		return answer(ctx.Context(), ctx.URL().Path, p)
 	}
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		return humaProblem(status, msg, errs...)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -22,6 +23,9 @@ var format = huma.Format{
 		return enc.Encode(v)
 	},
 	Unmarshal: func(b []byte, v any) error {
+		if bytes.Equal(bytes.TrimSpace(b), []byte("null")) {
+			return bodyFault{"body", "type", "must be an object"}
+		}
 		err := jsonv2.Unmarshal(b, v, strict)
 		if err == nil {
 			return nil
@@ -55,7 +59,13 @@ const malformed = "malformed"
 func jsonFault(err error) bodyFault {
 	var syntactic *jsontext.SyntacticError
 	var semantic *jsonv2.SemanticError
+	var inner bodyFault
 	switch {
+	case errors.As(err, &inner):
+		if errors.As(err, &semantic) {
+			inner.Field = within(fieldOf(semantic.JSONPointer), inner.Field)
+		}
+		return inner
 	case errors.Is(err, jsontext.ErrDuplicateName):
 		f := bodyFault{"body", "duplicate_field", "is there twice"}
 		if errors.As(err, &syntactic) {
@@ -72,6 +82,17 @@ func jsonFault(err error) bodyFault {
 		return bodyFault{fieldOf(semantic.JSONPointer), "type", "has the wrong type"}
 	}
 	return bodyFault{"body", malformed, "The body is not JSON in UTF-8."}
+}
+
+// within is the name of a field of a value that reads itself, which stands in a field of the body.
+func within(outer, field string) string {
+	switch {
+	case field == "body":
+		return outer
+	case outer == "body" || field[0] == '[':
+		return strings.TrimPrefix(outer, "body") + field
+	}
+	return outer + "." + field
 }
 
 var plainName = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)

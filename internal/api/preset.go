@@ -239,9 +239,8 @@ var errNoIfMatch = &domain.Error{Kind: domain.Required, Code: "precondition_requ
 
 type publishIn struct {
 	Command
-	ID      string       `path:"id"`
-	Body    *publishBody // none: a version without a note
-	RawBody []byte
+	ID   string       `path:"id"`
+	Body *publishBody // none: a version without a note
 }
 
 type publishBody struct {
@@ -255,11 +254,15 @@ func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*answer1[pre
 	if err != nil {
 		return nil, err
 	}
-	cmd := commands.PublishPreset{Preset: id}
-	if b := in.Body; b != nil {
-		cmd.Note, cmd.Labels, cmd.Hash = b.Note, b.Labels, domain.Hash(b.ContentHash)
+	if in.Body == nil {
+		in.Body = &publishBody{}
 	}
-	left, err := s.Presets.Publish(ctx, cmd, in.meta(in.RawBody))
+	body, err := json.Marshal(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	left, err := s.Presets.Publish(ctx, commands.PublishPreset{Preset: id, Note: in.Body.Note,
+		Labels: in.Body.Labels, Hash: domain.Hash(in.Body.ContentHash)}, in.meta(body))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"prelude/commands"
 	"prelude/domain"
 	"prelude/internal/authn"
 	"prelude/internal/eventlog"
@@ -49,8 +50,13 @@ func (p *Problem) GetHeaders() http.Header { return p.headers }
 func (p *Problem) ContentType(string) string { return "application/problem+json" }
 
 func problem(status int, code, detail string) *Problem {
-	return &Problem{Type: "/docs/errors#" + code, Title: http.StatusText(status), Status: status,
+	p := &Problem{Type: "/docs/errors#" + code, Title: http.StatusText(status), Status: status,
 		Code: code, Detail: detail, headers: http.Header{}}
+	if status < http.StatusInternalServerError && status != http.StatusRequestTimeout {
+		// The SDKs of OpenAI repeat a 409 otherwise.
+		p.headers.Set("X-Should-Retry", "false")
+	}
+	return p
 }
 
 // statuses are the statuses of refusals.
@@ -101,8 +107,9 @@ func refused(e *domain.Error) *Problem {
 	for _, f := range e.Fields {
 		p.Errors = append(p.Errors, ProblemField{Field: f.Name, Code: f.Code, Detail: f.Detail})
 	}
-	// The SDKs of OpenAI repeat a 409 otherwise.
-	p.headers.Set("X-Should-Retry", "false")
+	if errors.Is(e, commands.ErrMoved) {
+		p.headers.Del("X-Should-Retry") // a repeat may succeed
+	}
 	if e.ETag != "" {
 		p.headers.Set("ETag", `"`+e.ETag+`"`)
 	}
@@ -115,7 +122,7 @@ func humaProblem(status int, msg string, errs ...error) *Problem {
 	case http.StatusRequestEntityTooLarge:
 		return problem(status, "too_large", "The body is larger than this route takes.")
 	case http.StatusUnsupportedMediaType:
-		return problem(status, "unsupported_media_type", "The body must be application/json.")
+		return unsupportedMedia()
 	case http.StatusNotAcceptable:
 		return problem(status, "not_acceptable", "Answers are JSON.")
 	case http.StatusBadRequest:
@@ -137,7 +144,6 @@ func humaProblem(status int, msg string, errs ...error) *Problem {
 		}
 		p.Errors = append(p.Errors, f)
 	}
-	p.headers.Set("X-Should-Retry", "false")
 	return p
 }
 

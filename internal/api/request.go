@@ -74,7 +74,6 @@ func notPrintable(r rune) bool { return r < 0x20 || r > 0x7e }
 func bad(field, code, detail string) *Problem {
 	p := problem(http.StatusUnprocessableEntity, "invalid", "The request breaks a rule.")
 	p.Errors = []ProblemField{{field, code, detail}}
-	p.headers.Set("X-Should-Retry", "false")
 	return p
 }
 

@@ -61,15 +61,18 @@ func (s *Server) routes() {
 	s.describe()
 }
 
+// bodyBytes is the most that a body may have. Huma refuses one that reaches its limit.
+const bodyBytes = 1 << 20
+
 // route adds one operation: the caller is authenticated first, and an error becomes the answer in one place.
 func route[I, O any](s *Server, method, path string, status int, id, summary string,
 	handle func(context.Context, *I) (*O, error)) {
 	op := huma.Operation{Method: method, Path: path, OperationID: id, Summary: summary,
-		DefaultStatus: status, SkipValidateBody: true, MaxBodyBytes: 1 << 20,
-		Middlewares: huma.Middlewares{s.authenticate},
+		DefaultStatus: status, SkipValidateBody: true, MaxBodyBytes: bodyBytes + 1,
+		Middlewares: huma.Middlewares{s.authenticate, s.plain, s.isJSON},
 		Tags:        []string{tagOf(path)}}
 	if path == "/v1/chat/completions" {
-		op.MaxBodyBytes = chatBodyBytes
+		op.MaxBodyBytes = chatBodyBytes + 1
 	}
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		out, err := handle(ctx, in)

@@ -277,9 +277,10 @@ func (s *Server) sendEnd(w *events, b messageBody, at eventlog.Position) {
 
 // startAt is where to resume: from Last-Event-ID, else from starting_after.
 func (src *source) startAt(last string, after *int) (int, error) {
-	from := 0
+	from, field := 0, "query.starting_after"
 	switch {
 	case last != "":
+		field = "header.Last-Event-ID"
 		reply, offset, _ := strings.Cut(last, ":")
 		n, err := strconv.ParseUint(offset, 10, 31)
 		if err != nil {
@@ -293,7 +294,7 @@ func (src *source) startAt(last string, after *int) (int, error) {
 		from = *after
 	}
 	if all := src.text(); from > 0 && from < len(all) && !utf8.RuneStart(all[from]) {
-		return 0, bad("offset", "character", "lies inside a character")
+		return 0, bad(field, "character", "lies inside a character")
 	}
 	return from, nil
 }
