@@ -134,10 +134,10 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, p *Problem) {
 }
 
 // failed turns a handler's error into the answer, and logs a fault once.
-func (s *Server) failed(ctx context.Context, path string, err error) error {
+func (s *Server) failed(ctx context.Context, path string, err error) huma.StatusError {
 	p, fault := toProblem(err)
 	if fault {
 		s.Logger.Error("a request failed", "request_id", requestID(ctx), "error", err)
 	}
-	return huma.ErrorWithHeaders(answer(ctx, path, p), p.headers)
+	return answer(ctx, path, p)
 }

@@ -30,9 +30,14 @@ var format = huma.Format{
 		if err == nil {
 			return nil
 		}
+		if !jsontext.Value(b).IsValid(jsontext.AllowDuplicateNames(true)) {
+			return notJSON // whatever else is wrong before that
+		}
 		return jsonFault(err)
 	},
 }
+
+var notJSON = bodyFault{"body", malformed, "The body is not JSON in UTF-8."}
 
 var strict = jsonv2.RejectUnknownMembers(true)
 
@@ -81,7 +86,7 @@ func jsonFault(err error) bodyFault {
 	case errors.As(err, &semantic):
 		return bodyFault{fieldOf(semantic.JSONPointer), "type", "has the wrong type"}
 	}
-	return bodyFault{"body", malformed, "The body is not JSON in UTF-8."}
+	return notJSON
 }
 
 // within is the name of a field of a value that reads itself, which stands in a field of the body.

@@ -110,8 +110,7 @@ func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 	who, err := s.Authn.Authenticate(ctx.Context(), ctx.Header("Authorization"))
 	if err != nil {
-		failed := s.failed(ctx.Context(), ctx.URL().Path, err)
-		s.refuse(ctx, failed)
+		s.refuse(ctx, err)
 		return
 	}
 	if sn, ok := ctx.Context().Value(seenKey{}).(*seen); ok {
@@ -122,25 +121,18 @@ func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 
 // refuse writes an error from a middleware of huma.
 func (s *Server) refuse(ctx huma.Context, err error) {
-	var p *Problem
-	switch e := unwrapStatus(err).(type) { //nolint:errorlint // it is one of our two types
-	case *Problem:
-		p = e
-	case *openAIError:
-		p = e.p
-	}
-	for name, values := range p.headers {
-		for _, v := range values {
-			ctx.SetHeader(name, v)
+	e := s.failed(ctx.Context(), ctx.URL().Path, err)
+	if h, ok := e.(huma.HeadersError); ok { //nolint:errorlint // it is one of our two types
+		for name := range h.GetHeaders() {
+			ctx.SetHeader(name, h.GetHeaders().Get(name))
 		}
 	}
-	e := answer(ctx.Context(), ctx.URL().Path, p)
 	contentType := "application/json"
 	if f, ok := e.(huma.ContentTypeFilter); ok { //nolint:errorlint // it is one of our two types
 		contentType = f.ContentType(contentType)
 	}
 	ctx.SetHeader("Content-Type", contentType)
-	ctx.SetStatus(p.Status)
+	ctx.SetStatus(e.GetStatus())
 	if err := format.Marshal(ctx.BodyWriter(), e); err != nil {
 		s.Logger.Debug("an answer was not taken", "error", err)
 	}

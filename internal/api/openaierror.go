@@ -1,5 +1,7 @@
 package api
 
+import "net/http"
+
 // openAIError is the envelope of errors on the OpenAI routes.
 type openAIError struct {
 	Body   openAIErrorBody `json:"error"`
@@ -18,6 +20,9 @@ func (e *openAIError) Error() string { return e.Body.Code }
 
 // GetStatus is the HTTP status.
 func (e *openAIError) GetStatus() int { return e.status }
+
+// GetHeaders are sent with the answer.
+func (e *openAIError) GetHeaders() http.Header { return e.p.headers }
 
 // ContentType is plain JSON, as OpenAI's clients expect.
 func (e *openAIError) ContentType(string) string { return "application/json" }

@@ -17,13 +17,12 @@ import (
 func (s *Server) plain(ctx huma.Context, next func(huma.Context)) {
 	u := ctx.URL()
 	if !isPlain(u.Path) {
-		s.refuse(ctx, s.failed(ctx.Context(), u.Path, domain.ErrNotFound))
+		s.refuse(ctx, domain.ErrNotFound)
 		return
 	}
 	for name, values := range u.Query() {
 		if slices.ContainsFunc(values, func(v string) bool { return !isPlain(v) }) && plainName.MatchString(name) {
-			s.refuse(ctx, s.failed(ctx.Context(), u.Path,
-				bad("query."+name, "encoding", "must be UTF-8 without NUL")))
+			s.refuse(ctx, bad("query."+name, "encoding", "must be UTF-8 without NUL"))
 			return
 		}
 	}
@@ -42,7 +41,7 @@ func (s *Server) isJSON(ctx huma.Context, next func(huma.Context)) {
 	media, _, err := mime.ParseMediaType(sent)
 	patch := media == "application/merge-patch+json" && ctx.Method() == http.MethodPatch
 	if err != nil || media != "application/json" && !patch {
-		s.refuse(ctx, s.failed(ctx.Context(), ctx.URL().Path, unsupportedMedia()))
+		s.refuse(ctx, unsupportedMedia())
 		return
 	}
 	next(ctx)

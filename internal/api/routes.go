@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -90,19 +89,4 @@ func tagOf(path string) string {
 		}
 	}
 	return path[len("/v1/"):]
-}
-
-// unwrapStatus finds our answer in an error with headers.
-func unwrapStatus(err error) error {
-	for {
-		switch err.(type) { //nolint:errorlint // it is one of our two types
-		case *Problem, *openAIError:
-			return err
-		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			return problem(http.StatusInternalServerError, "internal", "Something is wrong on our side.")
-		}
-		err = u.Unwrap()
-	}
 }
