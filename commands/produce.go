@@ -109,9 +109,15 @@ func failure(ctx context.Context, err error) session.End {
 	}
 	var up *UpstreamError
 	if errors.As(err, &up) {
-		return session.End{Code: up.Code, Detail: up.Detail, Retryable: up.Retryable}
+		return session.End{Code: up.Code, Detail: up.Detail, Retryable: up.Retryable || passing(up.Code)}
 	}
 	return session.End{Code: "upstream_error", Detail: "The model could not be asked.", Retryable: true}
+}
+
+// passing says that a failure may not come again: a person may ask once more, even where a part of the reply
+// was there already and the model must not be asked again by itself.
+func passing(code string) bool {
+	return code == "upstream_cut" || code == "upstream_timeout" || code == "upstream_rate_limited"
 }
 
 // endTurn records the end of a turn's reply.

@@ -85,6 +85,14 @@ func (g *gathered) add(rec eventlog.Record) {
 			owner: rec.Meta.User, status: "running", seq: int64(rec.Revision), producer: e.Producer,
 			until: &e.Until, about: about{Message: e.Message, Preset: e.Preset, Model: e.Model, At: e.At,
 				Position: uint64(rec.Position)}})
+	case session.ContextAssembled:
+		// It ends the append that began the reply: its position is what the caller was given.
+		r := g.rows[org+string(e.Reply)]
+		if r == nil {
+			r = &messageRow{org: org, id: string(e.Reply), status: "running", endOnly: true}
+			g.put(r)
+		}
+		r.about.Position = uint64(rec.Position)
 	case completion.Started:
 		g.put(&messageRow{org: org, id: string(e.Reply), role: "assistant", owner: string(e.User),
 			status: "running", seq: int64(rec.Revision), producer: e.Producer, until: &e.Until,
@@ -186,6 +194,7 @@ func (a about) ended() any {
 		Retryable bool           `json:"retryable,omitempty"`
 		Length    int            `json:"length_bytes"`
 		EndedAt   *time.Time     `json:"ended_at,omitempty"`
+		Position  uint64         `json:"position,omitempty"`
 		EndedPos  uint64         `json:"end_position,omitempty"`
-	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Length, a.EndedAt, a.EndedPos}
+	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Length, a.EndedAt, a.Position, a.EndedPos}
 }

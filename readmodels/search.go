@@ -2,6 +2,7 @@ package readmodels
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 
 	"github.com/jackc/pgx/v5"
@@ -66,27 +67,25 @@ type Found struct {
 // SearchPresets searches with the engine there is, and in Postgres where that does not answer. What was found
 // is held against the database: an index may be behind.
 func (r *Reader) SearchPresets(ctx context.Context, who domain.Principal, q SearchQuery) (Found, error) {
-	found := Found{Engine: "opensearch"}
-	var hits SearchHits
-	err := ErrSearchDown
-	if r.Search != nil {
-		hits, err = r.Search.Search(ctx, who, q)
+	if r.Search == nil {
+		return r.searchPostgres(ctx, who, q, "opensearch_not_configured")
 	}
+	hits, err := r.Search.Search(ctx, who, q)
 	if errors.Is(err, ErrSearchDown) {
-		found.Engine, found.Degraded, found.Reason = "postgres", true, "opensearch_unavailable"
-		if r.Search == nil {
-			found.Reason = "opensearch_not_configured"
-		}
-		hits, err = r.searchPostgres(ctx, who, q)
+		return r.searchPostgres(ctx, who, q, "opensearch_unavailable")
 	}
 	if err != nil {
-		return found, err
+		return Found{}, err
 	}
-	found.Tags, found.HasMore = hits.Tags, hits.HasMore
-	if hits.HasMore {
-		found.Next = cursor{N: int64(q.Offset + q.Limit)}.encode()
-	}
+	found := Found{Engine: "opensearch", Tags: hits.Tags, HasMore: hits.HasMore}
+	found.next(q)
 	return found, r.confirm(ctx, who, hits.Hits, &found)
+}
+
+func (f *Found) next(q SearchQuery) {
+	if f.HasMore {
+		f.Next = cursor{N: int64(q.Offset + q.Limit)}.encode()
+	}
 }
 
 // SearchOffset is where a search goes on after a page.
@@ -134,6 +133,7 @@ type hitRow struct {
 	Score                float64
 	NameHighlight        *string
 	DescriptionHighlight *string
+	State                []byte
 }
 
 type facetRow struct {
@@ -142,41 +142,48 @@ type facetRow struct {
 }
 
 // searchPostgres asks the functions that look over the wall by themselves, with one row more than wanted.
-func (r *Reader) searchPostgres(ctx context.Context, who domain.Principal, q SearchQuery) (SearchHits, error) {
+func (r *Reader) searchPostgres(ctx context.Context, who domain.Principal, q SearchQuery, reason string,
+) (Found, error) {
 	var rows []hitRow
 	var facets []facetRow
-	tags := q.Tags
-	if tags == nil {
-		tags = []string{}
-	}
 	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT id, score, name_highlight, description_highlight
-			FROM views_1.preset_search_find($1, $2, $3, $4, $5, $6, $7, $8)`,
-			q.Text, who.User, tags, q.Scope, q.Language, q.Status, q.Limit+1, q.Offset).Query(scan(&rows))
+		b.Queue(`SELECT f.id, f.score, f.name_highlight, f.description_highlight, p.state
+			FROM views_1.preset_search_find($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY
+				AS f (id, score, name_highlight, description_highlight, n)
+			JOIN views_1.presets p ON p.org = $9 AND p.id = f.id
+				AND (p.scope = 'org' OR p.owner = $2) AND p.status <> 'deleted'
+			ORDER BY f.n`, q.Text, who.User, q.Tags, q.Scope, q.Language, q.Status, q.Limit+1, q.Offset,
+			who.Org).Query(scan(&rows))
 		b.Queue(`SELECT tag, hits FROM views_1.preset_search_facets($1, $2, $3, $4, $5, $6)`,
 			q.Text, who.User, q.Scope, q.Language, q.Status, maxFacets).Query(scan(&facets))
 	})
 	if err != nil {
-		return SearchHits{}, wrap("search", err)
+		return Found{}, wrap("search", err)
 	}
-	found := SearchHits{HasMore: len(rows) > q.Limit}
-	if found.HasMore {
-		rows = rows[:q.Limit]
+	found := Found{Engine: "postgres", Degraded: true, Reason: reason, HasMore: len(rows) > q.Limit}
+	found.next(q)
+	for _, f := range facets {
+		found.Tags = append(found.Tags, Facet{Value: f.Tag, Count: int(f.Hits)})
 	}
+	return found, found.take(rows[:min(len(rows), q.Limit)])
+}
+
+func (f *Found) take(rows []hitRow) error {
 	for _, row := range rows {
-		h := SearchHit{ID: domain.PresetID(row.ID), Score: row.Score, Highlights: map[string]string{}}
+		var p preset.Preset
+		if err := json.Unmarshal(row.State, &p); err != nil {
+			return wrap("read a preset", err)
+		}
+		h := SearchHit{ID: p.ID, Score: row.Score, Highlights: map[string]string{}}
 		if row.NameHighlight != nil {
 			h.Highlights["name"] = *row.NameHighlight
 		}
 		if row.DescriptionHighlight != nil {
 			h.Highlights["description"] = *row.DescriptionHighlight
 		}
-		found.Hits = append(found.Hits, h)
+		f.Presets, f.Hits = append(f.Presets, p), append(f.Hits, h)
 	}
-	for _, f := range facets {
-		found.Tags = append(found.Tags, Facet{Value: f.Tag, Count: int(f.Hits)})
-	}
-	return found, nil
+	return nil
 }
 
 const maxFacets = 30

@@ -55,7 +55,7 @@ var (
 var table = []line{
 	{rule: "org_preset_seen_by_org", verb: SeePreset, roles: all, scope: "org"},
 	{rule: "org_preset_used_by_org", verb: UsePreset, roles: workers, scope: "org"},
-	{rule: "org_preset_created", verb: CreatePreset, roles: workers, scope: "org"},
+	{rule: "org_preset_created", verb: CreatePreset, roles: workers, own: true, scope: "org"},
 	{rule: "org_preset_changed_by_heads", verb: ChangePreset, roles: heads, scope: "org"},
 	{rule: "org_preset_changed_by_owner", verb: ChangePreset, roles: workers, own: true, scope: "org"},
 	{rule: "protected_label_moved", verb: ProtectLabel, scope: "org",
