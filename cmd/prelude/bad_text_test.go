@@ -70,7 +70,7 @@ func nulEverywhere(session string) []fault {
 		invalid("PUT", "/v1/presets/text/labels/beta", doc{"version": 1, "note": nul}, "note"),
 		invalid("POST", "/v1/presets/text/render", doc{"selector": nul}, "selector").with(422, "unknown_version"),
 		invalid("POST", "/v1/presets/open/render", doc{"variables": doc{"x": nul}}, "variables.x"),
-		invalid("POST", "/v1/presets/open/render", doc{"variables": doc{nul: "x"}}, "variables"),
+		invalid("POST", "/v1/presets/open/render", doc{"variables": doc{nul: "x", "x": "y"}}, "variables"),
 		invalid("POST", "/v1/sessions", doc{"model": "demo", "title": nul}, "title"),
 		invalid("POST", "/v1/sessions", doc{"model": nul}, "model").with(422, "unknown_model"),
 		invalid("POST", "/v1/sessions", doc{"model": "demo", "members": []string{nul}}, "members"),
@@ -98,7 +98,7 @@ func tooLong(session string) []fault {
 	for field, change := range map[string]doc{
 		"slug": {"slug": strings.Repeat("a", 64)}, "name": {"name": x(201)}, "description": {"description": x(2001)},
 		"tags": {"tags": strings.Split(strings.Repeat("a,", 20)+"a", ",")}, "tags[0]": {"tags": []string{x(65)}},
-		"instructions": {"instructions": strings.Repeat("a", 64<<10+1)}, "model": {"model": "openai/" + x(300)},
+		"model": {"model": "openai/" + x(300)},
 		"settings.stop":        {"settings": doc{"stop": []string{"a", "b", "c", "d", "e"}}},
 		"variables":            {"variables": make([]doc, 65)},
 		"variables[0].default": {"variables": []doc{{"name": "a", "type": "string", "default": x(4<<10 + 1)}}},
@@ -108,6 +108,8 @@ func tooLong(session string) []fault {
 			invalid("PATCH", "/v1/presets/text", change, field).matching("*"))
 	}
 	return append(all,
+		invalid("POST", "/v1/presets", draft("long", doc{"instructions": strings.Repeat("a", 64<<10+1)}),
+			"instructions", "instructions"), // longer than they may be, and than the window is
 		invalid("POST", "/v1/sessions", doc{"model": "demo", "title": x(201)}, "title"),
 		invalid("PATCH", session, doc{"title": x(201)}, "title"),
 		invalid("POST", session+"/messages", doc{"content": strings.Repeat("a", 300<<10)}, "content"),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -89,7 +88,7 @@ func (r *rig) killMidway(p *process, session string, round int) (reply string) {
 	resp := r.open("POST", "/v1/sessions/"+session+"/messages",
 		doc{"content": fmt.Sprintf("Round %d demo:chunks=400 demo:delay=20ms", round)}, "Accept: text/event-stream")
 	defer func() { _ = resp.Body.Close() }()
-	lines := bufio.NewScanner(resp.Body)
+	lines := scanner(resp.Body)
 	for deltas := 0; deltas <= round%5 && lines.Scan(); {
 		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
 			reply, _, _ = strings.Cut(id, ":")
@@ -136,7 +135,7 @@ func TestTerminate(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	got := events(t, bufio.NewScanner(resp.Body))
+	got := events(t, scanner(resp.Body))
 	if last := got[len(got)-1]; last.Name != "reply.failed" || !strings.Contains(last.Data, `"interrupted"`) {
 		t.Fatalf("the stream ended with %v", last)
 	}

@@ -276,3 +276,11 @@ func (r *rig) member(handle, role string) string {
 	id := r.do("POST", "/v1/users", doc{"handle": handle, "name": handle, "role": role}).want(201).str("id")
 	return r.do("POST", "/v1/api-keys", doc{"name": "test", "user": id}).want(201).str("secret")
 }
+
+func parse(text string) doc {
+	var d doc
+	if err := json.Unmarshal([]byte(text), &d); err != nil {
+		return nil
+	}
+	return d
+}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"io"
 	"strings"
 	"testing"
 )
@@ -14,7 +15,6 @@ func events(t testing.TB, body *bufio.Scanner) []event {
 	t.Helper()
 	var all []event
 	var e event
-	body.Buffer(nil, 4<<20)
 	for body.Scan() {
 		name, value, _ := strings.Cut(body.Text(), ": ")
 		switch name {
@@ -37,6 +37,13 @@ func events(t testing.TB, body *bufio.Scanner) []event {
 	return all
 }
 
+// scanner reads lines as long as an event may be.
+func scanner(body io.Reader) *bufio.Scanner {
+	s := bufio.NewScanner(body)
+	s.Buffer(nil, 4<<20)
+	return s
+}
+
 // stream posts a message and reads the reply as it comes.
 func (r *rig) stream(method, path string, body any, headers ...string) []event {
 	r.t.Helper()
@@ -45,7 +52,7 @@ func (r *rig) stream(method, path string, body any, headers ...string) []event {
 	if resp.StatusCode != 200 {
 		r.t.Fatalf("%s %s: status %d", method, path, resp.StatusCode)
 	}
-	return events(r.t, bufio.NewScanner(resp.Body))
+	return events(r.t, scanner(resp.Body))
 }
 
 func TestWalk(t *testing.T) {

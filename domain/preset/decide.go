@@ -179,6 +179,11 @@ func (p Preset) Unlabel(label string, by domain.UserID, at time.Time) ([]Event, 
 	if err := p.writable(); err != nil {
 		return nil, err
 	}
+	if !ValidLabel(label) || label == Latest {
+		var f domain.Faults
+		f.Add("path.label", "pattern", labelRule)
+		return nil, f.Err()
+	}
 	from := p.Labels[label]
 	if from == 0 {
 		return nil, nil

@@ -176,6 +176,9 @@ func (s *Server) revokeKey(ctx context.Context, in *revokeKeyIn) (*answer1[keyBo
 	if err != nil {
 		return nil, err
 	}
+	// From the answer on nobody may be taken for who has this key: not until the reader of rights has it
+	// would another look find that it is revoked.
+	s.reach(ctx, rightsReader, left.Position)
 	s.Authn.Forget()
 	k := left.State
 	out := &answer1[keyBody]{Body: keyBody{ID: string(k.ID), Name: k.Name.Text, User: string(k.User),

@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -33,6 +34,7 @@ type Authenticator struct {
 	// Behind waits until the reader of rights has reached the log's end, for a key that was issued just now.
 	Behind func(ctx context.Context)
 	Now    func() time.Time
+	forgot atomic.Uint64 // how often all was forgotten
 	cache  *otter.Cache[domain.APIKeyID, domain.Credential]
 }
 
@@ -78,6 +80,7 @@ func (a *Authenticator) credential(ctx context.Context, id domain.APIKeyID) (dom
 	if c, ok := a.cache.GetIfPresent(id); ok {
 		return c, nil
 	}
+	forgot := a.forgot.Load()
 	c, err := a.Keys.Credential(ctx, id)
 	if errors.Is(err, domain.ErrNotFound) && a.Behind != nil {
 		a.Behind(ctx)
@@ -85,9 +88,15 @@ func (a *Authenticator) credential(ctx context.Context, id domain.APIKeyID) (dom
 	}
 	if err == nil {
 		a.cache.Set(id, c)
+		if a.forgot.Load() != forgot {
+			a.cache.Invalidate(id) // it was looked up before something changed
+		}
 	}
 	return c, err
 }
 
 // Forget drops all that is believed: a key, or a role, has changed, or changes may have been missed.
-func (a *Authenticator) Forget() { a.cache.InvalidateAll() }
+func (a *Authenticator) Forget() {
+	a.forgot.Add(1)
+	a.cache.InvalidateAll()
+}

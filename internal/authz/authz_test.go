@@ -80,6 +80,7 @@ var may = []struct {
 	{"issue and revoke an own key", authz.OwnKey, owned(me), "yyyyy"},
 	{"issue and revoke an own key that is another's", authz.OwnKey, owned(them), "-----"},
 	{"issue and revoke another's key", authz.OthersKey, owned(them), "yy---"},
+	{"issue and revoke any key", authz.OthersKey, owned(me), "yy---"},
 	{"read audit, feed and usage", authz.SeeAudit, owned(""), "yy--y"},
 }
 

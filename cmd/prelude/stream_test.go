@@ -1,0 +1,164 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// texts puts the deltas of a stream together.
+func texts(got []event) string {
+	var b strings.Builder
+	for _, e := range got {
+		if e.Name == "reply.delta" {
+			b.WriteString(parse(e.Data).str("text"))
+		}
+	}
+	return b.String()
+}
+
+// TestResume follows a reply again from every kind of place: the texts put together are the stored reply, byte
+// for byte.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	session := r.session()
+	whole := r.stream("POST", "/v1/sessions/"+session+"/messages", doc{"content": "ünïcödé demo:chunks=40 demo:delay=2ms"})
+	reply, _, _ := strings.Cut(whole[0].ID, ":")
+	stored := r.do("GET", "/v1/replies/"+reply, nil).want(200).str("content")
+	if texts(whole) != stored || whole[0].ID != reply+":0" {
+		t.Fatalf("streamed %q, stored %q", texts(whole), stored)
+	}
+	last := fmt.Sprintf("%s:%d", reply, len(stored))
+	for _, e := range whole {
+		again := r.stream("GET", "/v1/replies/"+reply+"/stream", nil, "Last-Event-ID: "+e.ID)
+		_, offset, _ := strings.Cut(e.ID, ":")
+		var from int
+		if _, err := fmt.Sscan(offset, &from); err != nil {
+			t.Fatal(err)
+		}
+		if got := stored[:from] + texts(again); got != stored || again[len(again)-1].ID != last {
+			t.Fatalf("from %s: %q, end %v", e.ID, got, again[len(again)-1])
+		}
+	}
+	from := len("This is a demo")
+	after := r.stream("GET", fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, from), nil)
+	if got := stored[:from] + texts(after); got != stored {
+		t.Fatalf("after %d: %q", from, got)
+	}
+	beyond := r.stream("GET", "/v1/replies/"+reply+"/stream?starting_after=99999", nil)
+	if len(beyond) != 1 || beyond[0].Name != "reply.completed" {
+		t.Fatalf("beyond the text: %v", beyond)
+	}
+	inside := strings.Index(stored, "ü") + 1
+	r.do("GET", fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, inside), nil).refused(422, "invalid")
+	other := r.stream("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Again"})
+	r.do("GET", "/v1/replies/"+reply+"/stream", nil, "Last-Event-ID: "+other[0].ID).refused(422, "invalid")
+}
+
+// TestHangUp closes the connection in the middle of a reply: the reply goes on, and another may follow it.
+func TestHangUp(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	session := r.session()
+	resp := r.open("POST", "/v1/sessions/"+session+"/messages", doc{"content": "demo:chunks=50 demo:delay=10ms"},
+		"Accept: text/event-stream")
+	lines := scanner(resp.Body)
+	reply := ""
+	for lines.Scan() && lines.Text() != "event: reply.delta" {
+		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			reply, _, _ = strings.Cut(id, ":")
+		}
+	}
+	if err := resp.Body.Close(); err != nil {
+		t.Fatal(err)
+	}
+	got := r.stream("GET", "/v1/replies/"+reply+"/stream", nil)
+	if last := got[len(got)-1]; last.Name != "reply.completed" {
+		t.Fatalf("it ended with %v", last)
+	}
+	if stored := r.do("GET", "/v1/replies/"+reply, nil).want(200).str("content"); stored != texts(got) {
+		t.Fatalf("stored %q, followed %q", stored, texts(got))
+	}
+}
+
+// TestCancel ends a reply: what came is kept, and the session takes the next message.
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	session := r.session()
+	resp := r.open("POST", "/v1/sessions/"+session+"/messages", doc{"content": "demo:chunks=1000 demo:delay=10ms"},
+		"Accept: text/event-stream")
+	defer func() { _ = resp.Body.Close() }()
+	lines := scanner(resp.Body)
+	reply := ""
+	for lines.Scan() && lines.Text() != "event: reply.delta" {
+		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			reply, _, _ = strings.Cut(id, ":")
+		}
+	}
+	cancelled := r.do("POST", "/v1/replies/"+reply+"/cancel", nil).want(200)
+	if cancelled.str("status") != "cancelled" || cancelled.str("content") == "" {
+		t.Fatalf("cancelled: %v", cancelled)
+	}
+	if got := events(t, lines); got[len(got)-1].Name != "reply.cancelled" {
+		t.Fatalf("the stream ended with %v", got[len(got)-1])
+	}
+	again := r.do("POST", "/v1/replies/"+reply+"/cancel", nil).want(200)
+	if again.str("status") != "cancelled" {
+		t.Fatalf("cancelled again: %v", again)
+	}
+	r.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Next"}).want(201)
+	if got := r.do("GET", "/v1/replies/"+reply, nil).want(200); got.str("content") != cancelled.str("content") {
+		t.Fatalf("stored: %v", got)
+	}
+}
+
+// TestFeed follows what happens: ids and numbers, no text of a person; and usage counts it.
+func TestFeed(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	preset := r.preset("fed")
+	session := r.do("POST", "/v1/sessions", doc{"preset": "fed", "title": "marker-title"}).want(201).str("id")
+	r.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "marker-message"}).want(201)
+	r.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "marker demo:fail=500"}).want(201)
+	resp := r.open("GET", "/v1/feed?after=start", nil)
+	defer func() { _ = resp.Body.Close() }()
+	lines := scanner(resp.Body)
+	var kinds, ids []string
+	for lines.Scan() && len(kinds) < 16 {
+		if strings.Contains(lines.Text(), "marker") || strings.Contains(lines.Text(), "This is a demo") {
+			t.Fatalf("a text is shown: %s", lines.Text())
+		}
+		if kind, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+			kinds = append(kinds, kind)
+		}
+		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			ids = append(ids, id)
+		}
+		if len(kinds) > 0 && kinds[len(kinds)-1] == "prelude.session.reply_failed" {
+			break
+		}
+	}
+	if kinds[0] != "prelude.org.founded" || kinds[len(kinds)-1] != "prelude.session.reply_failed" {
+		t.Fatalf("kinds: %v", kinds)
+	}
+	resumed := r.open("GET", "/v1/feed", nil, "Last-Event-ID: "+ids[len(ids)-2])
+	defer func() { _ = resumed.Body.Close() }()
+	next := scanner(resumed.Body)
+	if !next.Scan() || next.Text() != "id: "+ids[len(ids)-1] {
+		t.Fatalf("resumed with %q, want %q", next.Text(), ids[len(ids)-1])
+	}
+	for try := 0; ; try++ {
+		usage := r.do("GET", "/v1/usage", nil).want(200).list("data")
+		if len(usage) == 1 && usage[0].num("messages") == 2 {
+			if usage[0].num("failures") != 1 || usage[0].str("preset") != preset || usage[0].num("version") != 1 {
+				t.Fatalf("usage: %v", usage)
+			}
+			return
+		}
+		if try == 1000 {
+			t.Fatalf("usage: %v", usage)
+		}
+	}
+}
