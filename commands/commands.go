@@ -32,13 +32,17 @@ type Engine struct {
 	Models Models
 	Now    func() time.Time
 	Logger *slog.Logger
-	cache  *cache
+	// Watched says that the live subscription would tell of what others change; else no cached state is taken
+	// as it is.
+	Watched func() bool
+	cache   *cache
 }
 
 // NewEngine returns an engine over a log.
 func NewEngine(log *eventlog.Log, models Models, logger *slog.Logger) *Engine {
 	return &Engine{Log: log, Models: models, Logger: logger, cache: newCache(),
-		Now: func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }}
+		Watched: func() bool { return false },
+		Now:     func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }}
 }
 
 // Meta is who gives a command, and as which.
@@ -155,7 +159,7 @@ func (e *Engine) repeated(ctx context.Context, r *remembered, s eventlog.Stream,
 	if !m.Repeatable {
 		return false, nil
 	}
-	was := r.find(m.stepID())
+	was := r.find(m.stepID(), e.Now())
 	if was == nil {
 		return false, nil
 	}

@@ -31,6 +31,7 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 ) (folded[S], error) {
 	f := folded[S]{Revision: eventlog.None}
 	if hit, ok := e.cache.get(stream); ok {
+		fresh = fresh || !e.Watched()
 		f = hit.(folded[S]) //nolint:forcetypeassert // a category has one type of state
 		f.cached = true
 		if !fresh {
@@ -106,16 +107,14 @@ func (r *remembered) trimmed() *remembered {
 	return head
 }
 
-// find looks a step up among those remembered. A stream's first step, its creation, is remembered for ever
-// where it is still in the list.
-func (r *remembered) find(step uuid.UUID) *remembered {
-	if r == nil {
-		return nil
-	}
-	newest := r.at
+// find looks a step up: for 24 hours, and a stream's first, its creation, for as long as it is in the list.
+func (r *remembered) find(step uuid.UUID, now time.Time) *remembered {
 	for n, i := r, 0; n != nil && i < rememberMost; n, i = n.before, i+1 {
-		if n.step == step && (newest.Sub(n.at) <= rememberFor || n.before == nil) {
-			return n
+		if n.step == step {
+			if n.before == nil || now.Sub(n.at) <= rememberFor {
+				return n
+			}
+			return nil
 		}
 	}
 	return nil

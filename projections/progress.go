@@ -94,6 +94,13 @@ func (p *Progress) Down() {
 	p.up = false
 }
 
+// Watched says whether the live subscription sees what happens.
+func (p *Progress) Watched() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.up
+}
+
 // At is how far a reader has come.
 func (p *Progress) At(reader string) eventlog.Position {
 	p.mu.Lock()

@@ -98,7 +98,7 @@ func tooLong(session string) []fault {
 	for field, change := range map[string]doc{
 		"slug": {"slug": strings.Repeat("a", 64)}, "name": {"name": x(201)}, "description": {"description": x(2001)},
 		"tags": {"tags": strings.Split(strings.Repeat("a,", 20)+"a", ",")}, "tags[0]": {"tags": []string{x(65)}},
-		"model": {"model": "openai/" + x(300)},
+		"model":                {"model": "openai/" + x(300)},
 		"settings.stop":        {"settings": doc{"stop": []string{"a", "b", "c", "d", "e"}}},
 		"variables":            {"variables": make([]doc, 65)},
 		"variables[0].default": {"variables": []doc{{"name": "a", "type": "string", "default": x(4<<10 + 1)}}},

@@ -113,7 +113,9 @@ func (s *server) wire(producer session.Producer) {
 		Read:     read, Progress: s.progress, Log: s.log, LogID: s.logID, Version: version,
 		Ready: s.wrong, Stopping: s.stopping, Logger: s.logger,
 	}
-	s.api.Authn = authn.New(read, func(ctx context.Context) { s.api.AtEnd(ctx, projections.Rights) })
+	s.api.Authn = authn.New(read, func(ctx context.Context) { s.api.AtEnd(ctx, projections.Rights) },
+		s.progress.Watched)
+	e.Watched = s.progress.Watched
 	s.http = &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	s.live = &projections.Live{Log: s.log, Progress: s.progress, Logger: s.logger,

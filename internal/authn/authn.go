@@ -34,13 +34,15 @@ type Authenticator struct {
 	// Behind waits until the reader of rights has reached the log's end, for a key that was issued just now.
 	Behind func(ctx context.Context)
 	Now    func() time.Time
-	forgot atomic.Uint64 // how often all was forgotten
-	cache  *otter.Cache[domain.APIKeyID, domain.Credential]
+	// Watched says that a revocation would be told at once; else nothing is believed without asking.
+	Watched func() bool
+	forgot  atomic.Uint64 // how often all was forgotten
+	cache   *otter.Cache[domain.APIKeyID, domain.Credential]
 }
 
 // New returns an authenticator over keys.
-func New(keys Keys, behind func(context.Context)) *Authenticator {
-	return &Authenticator{Keys: keys, Behind: behind, Now: time.Now,
+func New(keys Keys, behind func(context.Context), watched func() bool) *Authenticator {
+	return &Authenticator{Keys: keys, Behind: behind, Now: time.Now, Watched: watched,
 		cache: otter.Must(&otter.Options[domain.APIKeyID, domain.Credential]{MaximumSize: 100_000,
 			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, domain.Credential](keep)})}
 }
@@ -77,7 +79,7 @@ func split(header string) (id domain.APIKeyID, secret string, ok bool) {
 }
 
 func (a *Authenticator) credential(ctx context.Context, id domain.APIKeyID) (domain.Credential, error) {
-	if c, ok := a.cache.GetIfPresent(id); ok {
+	if c, ok := a.cache.GetIfPresent(id); ok && a.Watched() {
 		return c, nil
 	}
 	forgot := a.forgot.Load()

@@ -63,7 +63,7 @@ func comesBack(t *rapid.T, said any, name string) {
 	if fmt.Sprintf("%+v", said) != before {
 		t.Fatal("the append changed the event that it was given")
 	}
-	raw := l.Store.(*memory).all[0] //nolint:forcetypeassert // newLog made it
+	raw := l.Store.(*memory).all[0]
 	if bytes.Contains(raw.Data, []byte(marker)) || bytes.Contains(raw.Meta, []byte(marker)) {
 		t.Fatalf("a text is stored: %s %s", raw.Data, raw.Meta)
 	}
@@ -96,7 +96,7 @@ func showsNoText(t *rapid.T, r eventlog.Record) {
 	entry := r.Entry()
 	note := ""
 	if v := reflect.ValueOf(r.Event).FieldByName("Note"); v.IsValid() {
-		note = v.Interface().(domain.Secret).Text //nolint:forcetypeassert // notes are secrets
+		note = v.Interface().(domain.Secret).Text
 	}
 	if got, _ := entry.Data["note"].(string); got != note {
 		t.Fatalf("the note is %q, want %q", got, note)
