@@ -93,6 +93,25 @@ func walksOf(text string) []string {
 	return walks
 }
 
+func TestWalksAreFoundByTheirHeadings(t *testing.T) {
+	t.Parallel()
+	const text = "# House\nintro `a.B`\n## Three walks\nover all\n### A message\none\n### An edit\ntwo\n" +
+		"## Rules\nno\n## A walk through a rebuild\nthree\n"
+	want := []string{"\none\n", "\ntwo\n", "\nthree\n"}
+	if got := walksOf(text); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for span, want := range map[string]bool{"commands.transact": true, "commands.Presets.Publish": true,
+		"eventlog.Decode()": true, "domain/preset": false, "GET /v1": false, "preset.created.v1": true} {
+		if got := spelled.MatchString(span); got != want {
+			t.Errorf("%q is spelled as a function: %t", span, got)
+		}
+	}
+	if !isEvent("preset.created.v1") || !isEvent("preset.created") || isEvent("preset.create") {
+		t.Error("a stored event's name is not told from a function's")
+	}
+}
+
 func walksBelow(section string) []string {
 	at := heading.FindAllStringIndex(section, -1)
 	var walks []string

@@ -140,7 +140,9 @@ func store[S evolver[S, E], E any](
 	if err := e.ensureKeys(ctx, list); err != nil {
 		return was, err
 	}
-	done, list, err := e.Log.Append(ctx, stream, was.Revision, stored, list)
+	// From here on it may be done: whoever asked for it may leave, but its outcome must be known, for there may
+	// be more to do, such as a reply to make.
+	done, list, err := e.Log.Append(context.WithoutCancel(ctx), stream, was.Revision, stored, list)
 	if err != nil {
 		return was, err
 	}

@@ -19,6 +19,7 @@ type Hub struct {
 	Logger  *slog.Logger
 	mu      sync.Mutex
 	replies map[domain.ReplyID]*Run
+	known   chan struct{} // closed when another reply is made known; nil: nobody waits
 	closed  bool
 	work    sync.WaitGroup
 	free    func(time.Duration, func()) *time.Timer
@@ -80,12 +81,38 @@ func (h *Hub) Find(id domain.ReplyID) *Run {
 	return h.replies[id]
 }
 
+// Await waits until this process makes a reply, or has just made it: between its start in the log and its
+// being known here lies a moment. Nil: the context ended first.
+func (h *Hub) Await(ctx context.Context, id domain.ReplyID) *Run {
+	for {
+		h.mu.Lock()
+		r := h.replies[id]
+		if h.known == nil {
+			h.known = make(chan struct{})
+		}
+		known := h.known
+		h.mu.Unlock()
+		if r != nil {
+			return r
+		}
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
 // start makes a reply known, and makes it in a goroutine that the hub waits for.
 func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r.cancel = cancel
 	h.mu.Lock()
 	h.replies[r.Reply] = r
+	if h.known != nil {
+		close(h.known)
+		h.known = nil
+	}
 	h.work.Add(1)
 	if h.closed {
 		cancel(errShutdown)

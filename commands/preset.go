@@ -32,16 +32,16 @@ func (h Presets) Create(ctx context.Context, cmd CreatePreset, meta Meta) (Prese
 	stream := eventlog.PresetStream(n.Org, id)
 	meta = meta.Step("create")
 	return transact(ctx, h.Engine, stream, meta, func(p preset.Preset, m *Meta) ([]preset.Event, error) {
-		var err error
-		events, err := p.Create(n, h.window(n.Draft.Model), h.Now())
-		if err != nil {
-			return nil, err
+		if n.Scope != preset.UserScope && n.Scope != preset.OrgScope {
+			return p.Create(n, h.window(n.Draft.Model), h.Now()) // which refuses it
 		}
+		var err error
 		if m.rule, err = authz.May(m.By, authz.CreatePreset, thing); err != nil {
 			return nil, err
 		}
-		if len(events) == 0 {
-			return nil, nil
+		events, err := p.Create(n, h.window(n.Draft.Model), h.Now())
+		if err != nil || len(events) == 0 {
+			return nil, err
 		}
 		return events, h.take(ctx, presetClaim(n.Org, n.Scope, n.Owner, n.Slug), string(id), meta)
 	})

@@ -201,6 +201,10 @@ func (h Sessions) Apply(ctx context.Context, id domain.SessionID, cmd StartSessi
 		if err != nil {
 			return nil, err
 		}
+		s.Variables, err = h.Log.OpenSecret(ctx, eventlog.SessionStream(s.Org, s.ID), "variables", s.Variables)
+		if err != nil {
+			return nil, err
+		}
 		return s.Apply(ref, values, cmd.Model, m.By.User, h.Now())
 	})
 }

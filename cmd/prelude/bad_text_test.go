@@ -31,8 +31,12 @@ func TestBadText(t *testing.T) {
 }
 
 func invalid(method, path string, body doc, fields ...string) fault {
-	return fault{name: method + " " + path + " " + strings.Join(fields, " "), method: method, path: path,
-		body: body, status: 422, code: "invalid", fields: fields}
+	f := fault{name: method + " " + path + " " + strings.Join(fields, " "), method: method, path: path,
+		status: 422, code: "invalid", fields: fields}
+	if body != nil {
+		f.body = body
+	}
+	return f
 }
 
 func (f fault) with(status int, code string) fault {

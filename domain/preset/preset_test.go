@@ -165,6 +165,20 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// TestStatesDoNotShareVersions: two states that go on from the same one do not write into each other.
+func TestStatesDoNotShareVersions(t *testing.T) {
+	t.Parallel()
+	p := domaintest.Fold[preset.Preset](given(published(1, draft(nil)))...)
+	for n := 2; n < 10; n++ {
+		one := p.Evolve(preset.Published{Version: n, Hash: "one"})
+		other := p.Evolve(preset.Published{Version: n, Hash: "other"})
+		if one.Content(n).Hash != "one" || other.Content(n).Hash != "other" {
+			t.Fatalf("version %d is %s", n, one.Content(n).Hash)
+		}
+		p = one
+	}
+}
+
 func TestWhoTouchedIt(t *testing.T) {
 	t.Parallel()
 	p := domaintest.Fold[preset.Preset](given(edited(instructions("Be brief."), "instructions"))...)

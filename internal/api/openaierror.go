@@ -14,6 +14,7 @@ type openAIErrorBody struct {
 	Type    string  `json:"type"`
 	Code    string  `json:"code"`
 	Param   *string `json:"param"`
+	Ref     string  `json:"ref,omitempty"` // as in a problem
 }
 
 func (e *openAIError) Error() string { return e.Body.Code }
@@ -30,7 +31,7 @@ func (e *openAIError) ContentType(string) string { return "application/json" }
 // toOpenAI puts a problem into OpenAI's envelope: the same code, the first field as param.
 func toOpenAI(p *Problem) *openAIError {
 	e := &openAIError{status: p.Status, p: p, Body: openAIErrorBody{
-		Message: p.Detail, Type: openAIType(p.Status), Code: p.Code}}
+		Message: p.Detail, Type: openAIType(p.Status), Code: p.Code, Ref: p.Ref}}
 	for i, f := range p.Errors {
 		if i == 0 {
 			name := f.Field

@@ -48,7 +48,17 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 	if err != nil {
 		return nil, err
 	}
-	return &source{ended: &m}, nil
+	if m.Status == "running" {
+		// It was started a moment ago, or has ended and the view does not know yet.
+		soon, cancel := context.WithTimeout(ctx, waitOwn)
+		defer cancel()
+		if r := s.Sessions.Hub.Await(soon, id); r != nil {
+			return &source{run: r}, nil
+		}
+		s.AtEnd(ctx, viewsReader)
+		m, err = s.Read.Reply(ctx, who, id)
+	}
+	return &source{ended: &m}, err
 }
 
 // replyAtEnd asks the views, once more when they have reached the log's end: the reply may have begun just now.

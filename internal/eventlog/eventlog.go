@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"prelude/domain"
 )
 
 // Record is an event with all that is known of it. Its secrets are sealed until [Log.Open] is
@@ -40,12 +42,25 @@ func (l *Log) Append(ctx context.Context, s Stream, expected Revision, meta Meta
 	if err != nil {
 		return Appended{}, nil, err
 	}
+	size := 0
+	for _, p := range proposed {
+		size += len(p.Data) + len(p.Meta)
+	}
+	if size > maxAppend {
+		return Appended{}, nil, errTooLarge
+	}
 	done, err := l.Store.Append(ctx, s.String(), expected, proposed)
 	if err != nil {
 		return Appended{}, nil, fmt.Errorf("append to a %s stream: %w", s.Category, err)
 	}
 	return done, sealed, nil
 }
+
+// maxAppend is the most bytes of one append: below the 1 MiB that every version of the store takes.
+const maxAppend = 1<<20 - 16<<10
+
+var errTooLarge = &domain.Error{Kind: domain.TooLarge, Code: "too_large",
+	Detail: "All texts of the request together are more than the log takes at once, about 750 KiB."}
 
 // Read gives a stream's records from a revision on, that one included. An event whose name is not
 // registered is an error: a state without it would be wrong.
