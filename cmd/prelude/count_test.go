@@ -20,9 +20,30 @@ import (
 
 // meter stands between a server and Postgres and counts the statements that are run.
 type meter struct {
-	dsn string
-	mu  sync.Mutex
-	ran []string
+	dsn  string
+	mu   sync.Mutex
+	ran  []string
+	cut  bool       // connections are broken off
+	open []net.Conn // to Postgres
+}
+
+// shut breaks all connections off and lets no new one through, until it is called with false.
+func (m *meter) shut(cut bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.cut = cut
+	for _, c := range m.open {
+		_ = c.Close()
+	}
+	m.open = nil
+}
+
+// through says whether a connection may go through, and notes it.
+func (m *meter) through(to net.Conn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.open = append(m.open, to)
+	return !m.cut
 }
 
 // newMeter listens on loopback and passes everything on to the socket of dsn.
@@ -49,6 +70,10 @@ func newMeter(t *testing.T, dsn string) *meter {
 			if err != nil {
 				_ = from.Close()
 				return
+			}
+			if !m.through(to) {
+				_, _ = from.Close(), to.Close()
+				continue
 			}
 			go m.pass(from, to)
 		}
