@@ -50,6 +50,9 @@ func (h APIKeys) Issue(ctx context.Context, cmd IssueKey, meta Meta) (Left[apike
 		return Left[apikey.Key]{}, "", err
 	}
 	meta.rule = rule
+	if !domain.ValidID(domain.UserPrefix, string(owner)) {
+		return Left[apikey.Key]{}, "", errNoUser
+	}
 	_, there, err := exists[user.User, user.Event](ctx, h.Engine, eventlog.UserStream(meta.By.Org, owner))
 	if err != nil {
 		return Left[apikey.Key]{}, "", err
@@ -86,6 +89,9 @@ func (h APIKeys) issue(ctx context.Context, owner domain.UserID, cmd IssueKey, m
 
 // Revoke ends a key.
 func (h APIKeys) Revoke(ctx context.Context, id domain.APIKeyID, meta Meta) (Left[apikey.Key], error) {
+	if !domain.ValidID(domain.APIKeyPrefix, string(id)) {
+		return Left[apikey.Key]{}, domain.ErrNotFound
+	}
 	return transact(ctx, h.Engine, eventlog.APIKeyStream(meta.By.Org, id), meta.Step("revoke"),
 		func(k apikey.Key, m *Meta) ([]apikey.Event, error) {
 			if k.ID == "" {

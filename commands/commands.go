@@ -36,6 +36,7 @@ type Engine struct {
 	// as it is.
 	Watched func() bool
 	cache   *cache
+	queue   queue
 }
 
 // NewEngine returns an engine over a log.
@@ -90,6 +91,13 @@ const attempts = 5
 func transact[S evolver[S, E], E any](
 	ctx context.Context, e *Engine, stream eventlog.Stream, meta Meta, decide func(S, *Meta) ([]E, error),
 ) (Left[S], error) {
+	if meta.Repeatable {
+		leave, err := e.queue.enter(ctx, meta.stepID())
+		if err != nil {
+			return Left[S]{}, err
+		}
+		defer leave()
+	}
 	fresh := false
 	for range attempts {
 		was, err := load[S, E](ctx, e, stream, fresh)

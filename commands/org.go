@@ -45,8 +45,7 @@ func (h Orgs) Create(ctx context.Context, slug, name string) (Founding, error) {
 	if err := h.found(ctx, f.Org, slug, name, meta); err != nil {
 		return f, err
 	}
-	users := Users{Engine: h.Engine, MAC: h.MAC}
-	left, err := users.add(ctx, f.Org, AddUser{Handle: "owner", Name: "Owner", Role: domain.Owner}, meta)
+	left, err := Users(h).add(ctx, f.Org, AddUser{Handle: "owner", Name: "Owner", Role: domain.Owner}, meta)
 	if err != nil {
 		return f, err
 	}

@@ -163,6 +163,9 @@ func encodeValues(v preset.Values) string {
 // mine loads a session of the caller's.
 func (h Sessions) mine(ctx context.Context, who domain.Principal, id domain.SessionID,
 ) (session.Session, error) {
+	if !domain.ValidID(domain.SessionPrefix, string(id)) {
+		return session.Session{}, domain.ErrNotFound
+	}
 	f, err := load[session.Session, session.Event](ctx, h.Engine, eventlog.SessionStream(who.Org, id), false)
 	if err == nil && !f.State.Exists() {
 		err = domain.ErrNotFound
@@ -176,6 +179,9 @@ func (h Sessions) mine(ctx context.Context, who domain.Principal, id domain.Sess
 // change runs a decision on a session of the caller's.
 func (h Sessions) change(ctx context.Context, id domain.SessionID, meta Meta,
 	decide func(session.Session, *Meta) ([]session.Event, error)) (Session, error) {
+	if !domain.ValidID(domain.SessionPrefix, string(id)) {
+		return Session{}, domain.ErrNotFound
+	}
 	stream := eventlog.SessionStream(meta.By.Org, id)
 	return transact(ctx, h.Engine, stream, meta, func(s session.Session, m *Meta) ([]session.Event, error) {
 		if !s.Exists() {

@@ -249,15 +249,15 @@ func (h Sessions) history(ctx context.Context, s session.Session, b *receipt.Bui
 		if err != nil {
 			return err
 		}
-		piece, ok := pieceOf(rec)
-		if !ok {
+		if _, ok := pieceOf(rec); !ok {
 			continue
 		}
 		one := []eventlog.Record{rec}
 		if err := h.Log.Open(ctx, one); err != nil {
 			return err
 		}
-		if piece, ok = pieceOf(one[0]); !ok || piece.Text == "" {
+		piece, ok := pieceOf(one[0])
+		if !ok || piece.Text == "" {
 			continue // erased
 		}
 		more, err := b.Add(piece)

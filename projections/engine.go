@@ -49,7 +49,7 @@ func (e *Engine) Run(ctx context.Context, r Reader) error {
 		e.Logger.Error("a reader stopped and starts again", "reader", r.Name, "error", err)
 		select {
 		case <-ctx.Done():
-		case <-time.After(wait/2 + rand.N(wait)):
+		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // a pause, not a secret
 		}
 		wait = min(2*wait, 5*time.Second)
 	}
@@ -78,7 +78,8 @@ func (e *Engine) follow(ctx context.Context, r Reader) error {
 	}()
 	defer func() {
 		cancel()
-		for range items { //nolint:revive // drained, so that the goroutine can end
+		for range items {
+			continue // drained, so that the goroutine can end
 		}
 		<-done
 	}()

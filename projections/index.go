@@ -32,7 +32,7 @@ type Document struct {
 type Index interface {
 	// Bootstrap makes the index if it is missing; made says that it was, so that all must be put again.
 	Bootstrap(ctx context.Context) (made bool, err error)
-	// Put stores documents, each whole and only if none of a higher position is there. It returns when each is settled. An error means
-	// that not all are: the same call is to be made again.
+	// Put stores documents, each whole and only if none of a higher position is there. It returns when each
+	// is settled. An error means that not all are: the same call is to be made again.
 	Put(ctx context.Context, docs []Document) error
 }

@@ -145,20 +145,17 @@ func badChats(others, gone, mine string) []chatFault {
 	}
 	for _, model := range []string{canary, "preset:" + canary, "preset:", "preset:chat@" + canary, "preset:chat@v9",
 		"preset:~/chat", "preset:CHAT", "openai/x", "preset:chat\x00", "preset:@default/chat"} {
-		f := chatFault{"model " + strings.ToValidUTF8(model, "?"), ask(doc{"model": model}), 404, "model_not_found", "model", nil}
-		if model == "preset:chat@v9" || model == "preset:chat@"+canary {
-			f.code, f.status, f.param = "model_not_found", 404, "model"
-		}
-		all = append(all, f)
+		all = append(all, chatFault{"model " + model, ask(doc{"model": model}), 404, "model_not_found", "model", nil})
 	}
 	return all
 }
 
 func (r *rig) badModels() {
-	for _, id := range []string{canary, "preset:" + canary, "preset%3A" + canary, "preset:unpublished@v1", "a/b/c",
+	for _, id := range []string{canary, "preset:" + canary, "preset%3A" + canary, "preset:chat@v9", "a/b/c",
 		"a%2Fb", "%ff", "%00", "preset:%00"} {
 		r.do("GET", "/v1/models/"+id, nil).openAI(404, "model_not_found", "model")
 	}
+	r.do("GET", "/v1/models/preset:unpublished", nil).openAI(422, "not_published", "model")
 	r.do("GET", "/v1/models?"+canary+"%20=1", nil).openAI(422, "invalid", "query.?")
 	r.do("GET", "/v1/chat/completions", nil).openAI(405, "method_not_allowed", "")
 	r.do("POST", "/v1/chat/"+canary, nil).openAI(404, "not_found", "")

@@ -32,7 +32,8 @@ func (c *Config) instance() (string, error) {
 	if id == "" {
 		id = uuid.NewString()
 	}
-	if err := os.WriteFile(c.path("instance"), []byte(id+"\n"), 0o600); err != nil {
+	err = os.WriteFile(c.path("instance"), []byte(id+"\n"), 0o600) //nolint:gosec // the path is the operator's
+	if err != nil {
 		return "", fmt.Errorf("write the instance's id: %w", err)
 	}
 	return id, nil

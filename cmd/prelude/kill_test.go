@@ -31,7 +31,7 @@ type process struct {
 // launch starts a process on a rig's data and waits until it is ready.
 func launch(r *rig, args ...string) *process {
 	r.t.Helper()
-	p := &process{rig: r, cmd: exec.Command(os.Args[0], append([]string{"serve", "--data", r.data, //nolint:gosec // the test binary
+	p := &process{rig: r, cmd: exec.Command(os.Args[0], append([]string{"serve", "--data", r.data,
 		"--listen", "127.0.0.1:0", "--dev-env"}, args...)...)}
 	p.cmd.Env = append(os.Environ(), asProgram+"=1", "DATABASE_URL="+r.dsn)
 	out := &buffer{}
@@ -60,7 +60,7 @@ func (p *process) end(sig syscall.Signal) {
 	if err := p.cmd.Process.Signal(sig); err != nil {
 		p.t.Fatal(err)
 	}
-	<-p.done
+	p.t.Log(<-p.done)
 }
 
 // TestKill kills the program in the middle of a streamed reply, again and again: every acknowledged message is

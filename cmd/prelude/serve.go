@@ -34,7 +34,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 		return err
 	}
 	logger := cfg.logger(s.err)
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
@@ -182,7 +182,7 @@ func (s *server) run(ctx context.Context) error {
 // ended is nil where work was told to end.
 func ended(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end was asked for
 	}
 	return err
 }
@@ -219,7 +219,7 @@ func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
 		s.progress.Wait(ctx, name, head)
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end was asked for
 	}
 	if err := s.closeOrphans(ctx); err != nil {
 		return ended(ctx, err)

@@ -14,7 +14,12 @@ import (
 )
 
 // drafts are few, so that they recur, and some are invalid.
-var drafts = rapid.Custom(func(t *rapid.T) preset.Draft {
+// The generators are made anew for each use: rapid's are not safe for tests that run at once.
+func drafts() *rapid.Generator[preset.Draft] {
+	return rapid.Custom(anyDraft)
+}
+
+func anyDraft(t *rapid.T) preset.Draft {
 	d := draft(func(d *preset.Draft) {
 		d.Name = rapid.SampledFrom([]string{"Tone", "Voice", ""}).Draw(t, "name")
 		d.Instructions = rapid.SampledFrom([]string{"Be kind.", "Be {{how}}.", "{{", ""}).Draw(t, "text")
@@ -28,39 +33,45 @@ var drafts = rapid.Custom(func(t *rapid.T) preset.Draft {
 		}).Draw(t, "variables")
 	})
 	return d
-})
+}
 
-var (
-	slugs  = rapid.SampledFrom([]string{"tone", "voice", "Voice", ""})
-	labels = rapid.SampledFrom([]string{"production", "beta", "latest", "v1", "draft"})
-	notes  = rapid.SampledFrom([]string{"", "why", "\x00"})
-)
+func slugs() *rapid.Generator[string] {
+	return rapid.SampledFrom([]string{"tone", "voice", "Voice", ""})
+}
+
+func labels() *rapid.Generator[string] {
+	return rapid.SampledFrom([]string{"production", "beta", "latest", "v1", "draft"})
+}
+
+func notes() *rapid.Generator[string] {
+	return rapid.SampledFrom([]string{"", "why", "\x00"})
+}
 
 func anyDecision(t *rapid.T, step int) decision {
 	when := at(step)
 	switch rapid.IntRange(0, 8).Draw(t, "command") {
 	case 0, 1:
-		slug, d := slugs.Draw(t, "slug"), drafts.Draw(t, "draft")
+		slug, d := slugs().Draw(t, "slug"), drafts().Draw(t, "draft")
 		return func(p preset.Preset) ([]preset.Event, error) { return p.Edit(slug, d, window, bob, when) }
 	case 2, 3:
-		note, all := notes.Draw(t, "note"), rapid.SliceOfN(labels, 0, 3).Draw(t, "labels")
+		note, all := notes().Draw(t, "note"), rapid.SliceOfN(labels(), 0, 3).Draw(t, "labels")
 		hash := rapid.SampledFrom([]domain.Hash{"", "", draft(nil).Hash()}).Draw(t, "hash")
 		return func(p preset.Preset) ([]preset.Event, error) { return p.Publish(note, all, hash, bob, when) }
 	case 4:
-		label, note := labels.Draw(t, "label"), notes.Draw(t, "note")
+		label, note := labels().Draw(t, "label"), notes().Draw(t, "note")
 		version := rapid.IntRange(-1, 4).Draw(t, "version")
 		return func(p preset.Preset) ([]preset.Event, error) {
 			return p.Label(label, version, note, bob, when)
 		}
 	case 5:
-		label := labels.Draw(t, "label")
+		label := labels().Draw(t, "label")
 		return func(p preset.Preset) ([]preset.Event, error) { return p.Unlabel(label, bob, when) }
 	case 6:
 		return func(p preset.Preset) ([]preset.Event, error) { return p.Delete(bob, when) }
 	case 7:
 		return func(p preset.Preset) ([]preset.Event, error) { return p.Restore(ann, when) }
 	}
-	slug, d := slugs.Draw(t, "slug"), drafts.Draw(t, "draft")
+	slug, d := slugs().Draw(t, "slug"), drafts().Draw(t, "draft")
 	return create(slug, preset.OrgScope, d)
 }
 

@@ -123,7 +123,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, p *Problem) {
 		w.Header()[name] = values
 	}
 	contentType := "application/json"
-	if f, ok := e.(huma.ContentTypeFilter); ok { //nolint:errorlint // it is one of our two types
+	if f, ok := e.(huma.ContentTypeFilter); ok {
 		contentType = f.ContentType(contentType)
 	}
 	w.Header().Set("Content-Type", contentType)
@@ -136,7 +136,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, p *Problem) {
 // failed turns a handler's error into the answer, and logs a fault once.
 func (s *Server) failed(ctx context.Context, path string, err error) huma.StatusError {
 	p, fault := toProblem(err)
-	if fault {
+	if fault && ctx.Err() == nil { // not where the client has left: that is no fault of ours
 		s.Logger.Error("a request failed", "request_id", requestID(ctx), "error", err)
 	}
 	return answer(ctx, path, p)

@@ -38,7 +38,7 @@ func (s *Server) completeChat(ctx context.Context, in *chatIn) (*chatOut, error)
 	out := &chatOut{Session: in.Session}
 	reply, err := s.beginChat(ctx, in, r, out)
 	if err != nil {
-		return nil, modelNotFound(err)
+		return nil, err
 	}
 	src, err := s.source(ctx, in.Who, reply)
 	if err != nil {
@@ -83,7 +83,7 @@ func (s *Server) beginChat(ctx context.Context, in *chatIn, r chatRequest, out *
 	}
 	done, err := s.Sessions.Complete(ctx, cmd, in.meta(in.RawBody))
 	out.Position, out.Replayed = s.noted(in.Who, done.Position), replayed(done.Replayed)
-	return done.Reply, err
+	return done.Reply, modelNotFound(err)
 }
 
 // chat is a reply on its way to an OpenAI client.

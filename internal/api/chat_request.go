@@ -130,9 +130,7 @@ func readMessage(f *domain.Faults, field string, raw jsontext.Value) receipt.Mes
 	if jsonv2.Unmarshal(fields["role"], &m.Role) != nil || m.Role == "" {
 		f.Add(field+".role", "required", "must be a role")
 	}
-	if len(m.Role) > 32 {
-		f.Add(field+".role", "too_long", "must be a role")
-	}
+	f.Text(field+".role", m.Role, 32)
 	plain := len(fields) == 2 && fields["content"] != nil
 	if !plain || jsonv2.Unmarshal(fields["content"], &m.Content) != nil {
 		m.Content, m.Raw = "", json.RawMessage(bytes.Clone(raw))

@@ -120,5 +120,8 @@ func modelNotFound(err error) error {
 		errors.Is(err, preset.ErrNoVersion) || errors.Is(err, commands.ErrUnknownModel) {
 		return errModelNotFound
 	}
+	if errors.Is(err, preset.ErrNotPublished) {
+		return preset.ErrNotPublished.With("model")
+	}
 	return err
 }

@@ -38,7 +38,8 @@ func (s *Server) observe(next http.Handler) http.Handler {
 		began := time.Now()
 		r = r.WithContext(context.WithValue(r.Context(), seenKey{}, sn))
 		defer func() {
-			if cause := recover(); cause != nil && cause != http.ErrAbortHandler { //nolint:errorlint // it is compared as net/http does
+			cause := recover()
+			if cause != nil && cause != http.ErrAbortHandler { //nolint:errorlint // as net/http does
 				s.Logger.Error("a handler panicked", "request_id", sn.id, "cause", cause)
 				if !rec.wrote {
 					s.write(rec, r, problem(http.StatusInternalServerError, "internal", "Something is wrong on our side."))
@@ -89,6 +90,7 @@ type recorder struct {
 	wrote  bool
 }
 
+// WriteHeader notes the first status.
 func (r *recorder) WriteHeader(status int) {
 	if !r.wrote {
 		r.status, r.wrote = status, true
@@ -122,13 +124,13 @@ func (s *Server) authenticate(ctx huma.Context, next func(huma.Context)) {
 // refuse writes an error from a middleware of huma.
 func (s *Server) refuse(ctx huma.Context, err error) {
 	e := s.failed(ctx.Context(), ctx.URL().Path, err)
-	if h, ok := e.(huma.HeadersError); ok { //nolint:errorlint // it is one of our two types
+	if h, ok := e.(huma.HeadersError); ok {
 		for name := range h.GetHeaders() {
 			ctx.SetHeader(name, h.GetHeaders().Get(name))
 		}
 	}
 	contentType := "application/json"
-	if f, ok := e.(huma.ContentTypeFilter); ok { //nolint:errorlint // it is one of our two types
+	if f, ok := e.(huma.ContentTypeFilter); ok {
 		contentType = f.ContentType(contentType)
 	}
 	ctx.SetHeader("Content-Type", contentType)

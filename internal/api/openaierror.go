@@ -36,9 +36,6 @@ func toOpenAI(p *Problem) *openAIError {
 		if i == 0 {
 			name := f.Field
 			e.Body.Param = &name
-			if p.Code == "invalid" {
-				e.Body.Code = f.Code
-			}
 		}
 		if f.Detail != p.Detail {
 			e.Body.Message += " " + f.Field + " " + f.Detail + "."

@@ -17,7 +17,11 @@ import (
 func (s *Server) plain(ctx huma.Context, next func(huma.Context)) {
 	u := ctx.URL()
 	if !isPlain(u.Path) {
-		s.refuse(ctx, domain.ErrNotFound)
+		err := domain.ErrNotFound
+		if openAIPath(u.Path) {
+			err = errModelNotFound
+		}
+		s.refuse(ctx, err)
 		return
 	}
 	for name, values := range u.Query() {

@@ -154,7 +154,7 @@ func humaField(err error) ProblemField {
 	}
 	detail := d.ErrorDetail()
 	if f, ok := parseFault(detail.Message); ok {
-		return ProblemField{f.Field, f.Code, f.Detail}
+		return ProblemField(f)
 	}
 	field, code := detail.Location, "invalid"
 	if strings.Contains(detail.Message, "unknown query parameter") {

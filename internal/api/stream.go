@@ -37,8 +37,6 @@ type source struct {
 	ended *readmodels.Message
 }
 
-var errStopping = unavailable("The server is stopping.")
-
 // source finds a reply of the caller's: first among those that this process makes.
 func (s *Server) source(ctx context.Context, who domain.Principal, id domain.ReplyID) (*source, error) {
 	if r := s.Sessions.Hub.Find(id); r != nil && r.Org == who.Org && r.Owner == who.User {

@@ -68,12 +68,20 @@ func (c *conn) prepare() error {
 	return nil
 }
 
+var errDriver = errors.New("the driver of SQLite takes no contexts")
+
 func (c *conn) statement(sql string) (*stmt, error) {
 	raw, err := c.raw.Prepare(sql)
 	if err != nil {
 		return nil, fmt.Errorf("prepare %q: %w", sql, err)
 	}
-	s := &stmt{raw: raw, exec: raw.(driver.StmtExecContext), query: raw.(driver.StmtQueryContext)}
+	s := &stmt{raw: raw}
+	var execs, queries bool
+	s.exec, execs = raw.(driver.StmtExecContext)
+	s.query, queries = raw.(driver.StmtQueryContext)
+	if !execs || !queries {
+		return nil, errors.Join(errDriver, raw.Close())
+	}
 	c.stmts = append(c.stmts, s)
 	return s, nil
 }
@@ -84,7 +92,11 @@ func (c *conn) run(sql string) error {
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	_, err = s.(driver.StmtExecContext).ExecContext(context.Background(), nil)
+	exec, ok := s.(driver.StmtExecContext)
+	if !ok {
+		return errors.Join(errDriver, s.Close())
+	}
+	_, err = exec.ExecContext(context.Background(), nil)
 	return errors.Join(err, s.Close())
 }
 

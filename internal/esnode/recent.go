@@ -37,7 +37,7 @@ func (r *recent) add(id uuid.UUID, p place) {
 func loadRecent(c *conn) (*recent, error) {
 	var from int64
 	err := c.nthLast.each(func(row []driver.Value) (bool, error) {
-		from = row[0].(int64)
+		from, _ = row[0].(int64)
 		return false, nil
 	}, int64(recentIDs))
 	if err != nil {

@@ -59,7 +59,8 @@ func (c *conn) loadHead(s *state) error {
 		return nil
 	}
 	return c.head.each(func(row []driver.Value) (bool, error) {
-		rev, pos := row[0].(int64), row[1].(int64)
+		rev, _ := row[0].(int64)
+		pos, _ := row[1].(int64)
 		if rev == deletedBefore {
 			s.dead, s.deadPos = true, pos
 			return true, nil
@@ -87,7 +88,10 @@ func (c *conn) loadMeta(stream string, s *state) error {
 // eachRecord runs a query for records and calls fn with each until it says to stop.
 func eachRecord(s *stmt, fn func(record) (bool, error), args ...any) error {
 	return s.each(func(row []driver.Value) (bool, error) {
-		r := record{pos: row[0].(int64), stream: row[1].(int64), rev: row[2].(int64)}
+		var r record
+		r.pos, _ = row[0].(int64)
+		r.stream, _ = row[1].(int64)
+		r.rev, _ = row[2].(int64)
 		stored, _ := row[3].([]byte)
 		var err error
 		if r.frame, err = frameOf(stored); err != nil {

@@ -227,7 +227,9 @@ func (c *client) end(ctx context.Context) (last eventlog.Position, err error) {
 }
 
 // jitter spreads a pause over half to one and a half of it.
-func jitter(d time.Duration) time.Duration { return d/2 + rand.N(d) }
+func jitter(d time.Duration) time.Duration {
+	return d/2 + rand.N(d) //nolint:gosec // a pause, not a secret
+}
 
 // sleep waits; false says that the context ended first.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -171,7 +171,10 @@ func TestDemoEndsWithItsContext(t *testing.T) {
 func TestDemoStopsWithItsReader(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		for range ask(t.Context(), New(Config{}), "demo", asking("demo:delay=1s")) {
+		for _, err := range ask(t.Context(), New(Config{}), "demo", asking("demo:delay=1s")) {
+			if err != nil {
+				t.Error(err)
+			}
 			break
 		}
 	})

@@ -62,7 +62,14 @@ func listen(t *testing.T, reply iter.Seq2[commands.Chunk, error]) heard {
 }
 
 // fails checks that h failed with code, and that nothing the server said is in the error.
-func (h heard) fails(t *testing.T, code string, retryable bool) *commands.UpstreamError {
+// fails expects the reply to end with an error of a code.
+func (h heard) fails(t *testing.T, code string, retryable bool) {
+	t.Helper()
+	_ = h.failure(t, code, retryable)
+}
+
+// failure is fails, and gives the error.
+func (h heard) failure(t *testing.T, code string, retryable bool) *commands.UpstreamError {
 	t.Helper()
 	var e *commands.UpstreamError
 	if !errors.As(h.err, &e) {

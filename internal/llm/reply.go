@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"time"
 
@@ -149,9 +150,9 @@ func field(line []byte) bool {
 // line returns the next line without its end; with an error, what there is of it.
 func (r *reply) line() ([]byte, error) {
 	line, err := r.in.ReadSlice('\n')
-	if err == bufio.ErrBufferFull {
+	if errors.Is(err, bufio.ErrBufferFull) {
 		r.long = r.long[:0]
-		for err == bufio.ErrBufferFull {
+		for errors.Is(err, bufio.ErrBufferFull) {
 			if r.long = append(r.long, line...); len(r.long) > maxLine {
 				return nil, garbage()
 			}

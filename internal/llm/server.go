@@ -82,7 +82,7 @@ func (s *server) stream(
 		r := newReply(watch, res.Body)
 		for {
 			chunk, err := r.next(ctx)
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				return
 			}
 			if err != nil {

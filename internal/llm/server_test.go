@@ -140,7 +140,7 @@ func TestServerRefuses(t *testing.T) {
 				_, _ = io.WriteString(w, `{"error":{"message":"secret"}}`)
 			})
 			h := listen(t, ask(t.Context(), r, "openai/m", asking("hi")))
-			e := h.fails(t, c.code, c.retryable)
+			e := h.failure(t, c.code, c.retryable)
 			if off := c.wait - e.RetryAfter; off < 0 || off > time.Minute {
 				t.Errorf("got Retry-After %v, want %v", e.RetryAfter, c.wait)
 			}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"os/user"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"syscall"
@@ -59,15 +58,26 @@ func (a *account) give(path string) error {
 	if a == nil {
 		return nil
 	}
-	return filepath.WalkDir(path, func(p string, _ fs.DirEntry, err error) error {
-		if err == nil {
-			err = os.Lchown(p, a.uid, a.gid)
-		}
+	err := a.giveBelow(path)
+	if err != nil {
+		return fmt.Errorf("give the folder to the user of Postgres: %w", err)
+	}
+	return nil
+}
+
+// giveBelow walks within path: a link that is put there meanwhile leads nowhere else.
+func (a *account) giveBelow(path string) error {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return err
+	}
+	err = fs.WalkDir(root.FS(), ".", func(p string, _ fs.DirEntry, err error) error {
 		if err != nil {
-			return fmt.Errorf("give the folder to the user of Postgres: %w", err)
+			return err
 		}
-		return nil
+		return root.Lchown(p, a.uid, a.gid)
 	})
+	return errors.Join(err, root.Close())
 }
 
 // command prepares a program that works in the folders. The account may not be able to walk to them

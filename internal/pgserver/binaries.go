@@ -1,6 +1,7 @@
 package pgserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -40,7 +41,7 @@ var places = []string{
 
 // findFor finds the binaries for a data folder: of its own major version if it exists, else the
 // newest.
-func findFor(bin, data string) (binaries, error) {
+func findFor(ctx context.Context, bin, data string) (binaries, error) {
 	want, err := majorOf(data)
 	if err != nil {
 		return binaries{}, err
@@ -51,7 +52,7 @@ func findFor(bin, data string) (binaries, error) {
 	}
 	var best binaries
 	for _, dir := range dirs {
-		b, ok := probe(dir)
+		b, ok := probe(ctx, dir)
 		if ok && b.major == want {
 			return b, nil
 		}
@@ -82,7 +83,7 @@ func candidates() []string {
 
 // probe says whether dir has both binaries, and of which version. Distributions put wrappers of
 // single programs into PATH, so one alone does not count.
-func probe(dir string) (binaries, bool) {
+func probe(ctx context.Context, dir string) (binaries, bool) {
 	b := binaries{dir: dir}
 	if dir == "" || !filepath.IsAbs(dir) {
 		return b, false
@@ -92,7 +93,7 @@ func probe(dir string) (binaries, bool) {
 			return b, false
 		}
 	}
-	out, err := exec.Command(b.path("postgres"), "--version").Output()
+	out, err := exec.CommandContext(ctx, b.path("postgres"), "--version").Output()
 	if err != nil {
 		return b, false
 	}

@@ -23,7 +23,7 @@ func takeLock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder must be entered
 		return nil, fmt.Errorf("make the data folder private: %w", err)
 	}
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -89,7 +89,7 @@ func private(dir string) error {
 	if !info.IsDir() || !ok || int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("the folder %s for the socket is not ours: remove it", dir)
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder must be entered
 		return fmt.Errorf("make the socket's folder private: %w", err)
 	}
 	return nil

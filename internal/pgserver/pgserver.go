@@ -65,7 +65,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 
 func (s *Server) start(ctx context.Context) error {
 	var err error
-	if s.bin, err = findFor(s.cfg.Bin, s.data()); err != nil {
+	if s.bin, err = findFor(ctx, s.cfg.Bin, s.data()); err != nil {
 		return err
 	}
 	if s.acct, err = accountFor(s.data()); err != nil {

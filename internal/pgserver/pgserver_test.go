@@ -190,7 +190,7 @@ func TestRefusals(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(bin, "postgres"), []byte("#!/bin/sh\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, ok := probe(bin); ok {
+		if _, ok := probe(t.Context(), bin); ok {
 			t.Error("it was taken")
 		}
 	})

@@ -85,7 +85,9 @@ func Owned(ctx context.Context, dsn string, statements ...string) error {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the transaction has ended
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(7317), set_config('role', 'prelude_owner', true)"); err != nil {
+		_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(7317),
+			set_config('role', 'prelude_owner', true)`)
+		if err != nil {
 			return err
 		}
 		for _, s := range statements {

@@ -18,12 +18,10 @@ type fault struct {
 }
 
 func (f *fault) Error() string {
-	switch {
-	case f.status == 0:
+	if f.status == 0 {
 		return fmt.Sprintf("no answer from OpenSearch: %s", f.kind)
-	default:
-		return fmt.Sprintf("OpenSearch answers %d %s", f.status, f.kind)
 	}
+	return fmt.Sprintf("OpenSearch answers %d %s", f.status, f.kind)
 }
 
 func (f *fault) Unwrap() error { return f.cause }

@@ -92,12 +92,11 @@ func words(text string) string {
 func matches(text string, rights []string, how strictness) m {
 	heads := []string{"name.en^3", "tags.en^2", "description.en^1.5"}
 	whole := append(slices.Clone(heads), "content")
-	body := bestOf(
+	body := bestOf(0.8,
 		multi(text, "cross_fields", how.most, 1, whole...),
 		multi(text, "cross_fields", how.some, 0.3, whole...),
 		multi(text, "most_fields", how.most, 1, "content.cjk", "loc_body.*"))
-	body["dis_max"].(m)["boost"] = 0.8
-	return bestOf(
+	return bestOf(1,
 		m{"multi_match": m{"query": text, "type": "cross_fields", "operator": how.operator,
 			"analyzer": "std", "fields": l{"name^4", "tags.t^2", "description^2"}}},
 		multi(text, "cross_fields", how.most, 1, heads...),
@@ -114,7 +113,10 @@ func multi(text, kind, least string, boost float64, fields ...string) m {
 		"minimum_should_match": least}}
 }
 
-func bestOf(queries ...m) m { return m{"dis_max": m{"tie_breaker": 0.3, "queries": queries}} }
+// bestOf scores by the best of queries, and a little by the others.
+func bestOf(boost float64, queries ...m) m {
+	return m{"dis_max": m{"tie_breaker": 0.3, "boost": boost, "queries": queries}}
+}
 
 // mayRead is the name of the clause that says of a hit whether its instructions may be shown.
 const mayRead = "may_read_body"

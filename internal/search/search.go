@@ -138,7 +138,7 @@ func (c *Client) Bootstrap(ctx context.Context) (made bool, err error) {
 func (c *Client) Drop(ctx context.Context) error {
 	_, err := c.api.Indices.Delete(ctx, opensearchapi.IndicesDeleteReq{
 		Indices: []string{c.index},
-		Params:  opensearchapi.IndicesDeleteParams{IgnoreUnavailable: opensearchapi.ToPointer(true)},
+		Params:  opensearchapi.IndicesDeleteParams{IgnoreUnavailable: new(true)},
 	})
 	if err != nil {
 		return fmt.Errorf("drop the search index: %w", diagnose(nil, err))

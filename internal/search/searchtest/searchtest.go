@@ -36,7 +36,7 @@ func Node(t testing.TB) string {
 }
 
 // hold is the node's standard input: it ends when that does, which is with this process.
-var hold io.Closer
+var hold io.Closer //nolint:unused // it is there to be kept
 
 func launch() (string, error) {
 	if url := os.Getenv(Variable); url != "" {
