@@ -150,7 +150,9 @@ func store[S evolver[S, E], E any](
 	}
 	// From here on it may be done: whoever asked for it may leave, but its outcome must be known, for there may
 	// be more to do, such as a reply to make.
-	done, list, err := e.Log.Append(context.WithoutCancel(ctx), stream, was.Revision, stored, list)
+	ctx, cancel := outlasting(ctx)
+	defer cancel()
+	done, list, err := e.Log.Append(ctx, stream, was.Revision, stored, list)
 	if err != nil {
 		return was, err
 	}
@@ -162,6 +164,15 @@ func store[S evolver[S, E], E any](
 	now.recent = now.recent.with(stored, done.Revision)
 	e.cache.put(stream, now.Revision, now)
 	return now, nil
+}
+
+// outlasting is ctx without its cancellation, but with its deadline.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	kept := context.WithoutCancel(ctx)
+	if at, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(kept, at)
+	}
+	return context.WithCancel(kept)
 }
 
 // repeated says whether the command's step is remembered; with another body it is refused.

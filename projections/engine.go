@@ -100,7 +100,7 @@ func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items
 		it := item{err: err, passed: signal.Position}
 		if err == nil && signal.Kind == eventlog.Event {
 			it.passed = signal.Raw.Position
-			it.record, it.err = eventlog.Decode(signal.Raw)
+			it.record, it.err = decode(signal.Raw)
 		}
 		if it.err == nil && it.passed == 0 {
 			continue
@@ -186,6 +186,9 @@ func (r Reader) wanted(batch []eventlog.Record) []eventlog.Record {
 func (e *Engine) apply(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record,
 	to eventlog.Position) error {
 	if r.Before != nil && len(batch) > 0 {
+		if err := unread(batch); err != nil {
+			return err
+		}
 		if err := r.Before(ctx, batch); err != nil {
 			return err
 		}
@@ -199,6 +202,9 @@ func (e *Engine) apply(ctx context.Context, r Reader, from eventlog.Position, ba
 			return err
 		}
 		batch := without(batch, parked)
+		if err := unread(batch); err != nil {
+			return err
+		}
 		if r.Apply == nil || len(batch) == 0 {
 			return nil
 		}

@@ -2,11 +2,35 @@ package projections
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
 	"prelude/internal/eventlog"
 )
+
+// broken stands in a batch for an event that cannot be read, so that its stream alone waits for it.
+type broken struct{ why error }
+
+func decode(raw eventlog.Raw) (eventlog.Record, error) {
+	rec, err := eventlog.Decode(raw)
+	if err == nil {
+		return rec, nil
+	}
+	stream, named := eventlog.ParseStream(raw.Stream)
+	return eventlog.Record{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position,
+		Name: raw.Type, Event: broken{err}}, named
+}
+
+// unread is the fault of a batch with an event that cannot be read.
+func unread(batch []eventlog.Record) error {
+	for _, rec := range batch {
+		if b, ok := rec.Event.(broken); ok {
+			return fmt.Errorf("%w: %w", ErrPoison, b.why)
+		}
+	}
+	return nil
+}
 
 // singly applies a batch event by event, so that only the stream of the one that cannot be applied is parked.
 // A reader that does not park stops there.

@@ -53,7 +53,7 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 	b.Queue(`INSERT INTO views_1.presets AS t (org, id, scope, owner, slug, tags, language, status, labels,
 			created_at, updated_at, state, revision, pos)
 		SELECT org, id, scope, owner, slug, string_to_array(tags, E'\x01'), language, status,
-			string_to_array(labels, ','), created_at, updated_at, state::jsonb, revision, pos
+			string_to_array(labels, ','), created_at, updated_at, state::json, revision, pos
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bigint[],
 			$14::bigint[]) AS u (org, id, scope, owner, slug, tags, language, status, labels, created_at,
@@ -102,7 +102,7 @@ func putVersions(b *pgx.Batch, presets []*presetRow) error {
 		return err
 	}
 	b.Queue(`INSERT INTO views_1.preset_versions (org, preset, version, hash, note, content, by, at)
-		SELECT org, preset, version, hash, note, content::jsonb, by, at
+		SELECT org, preset, version, hash, note, content::json, by, at
 		FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::timestamptz[]) AS u (org, preset, version, hash, note, content, by, at)
 		ON CONFLICT DO NOTHING`,

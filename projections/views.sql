@@ -1,5 +1,5 @@
 -- What the reader views keeps. state is the fold of the thing's stream; columns beside it are there to be
--- asked for.
+-- asked for. What ETags are made of is json, not jsonb, which would write 1e2 as 100 and "\u0041" as "A".
 
 CREATE TABLE presets (
   org        text NOT NULL,
@@ -13,7 +13,7 @@ CREATE TABLE presets (
   labels     text[] NOT NULL,
   created_at timestamptz NOT NULL,
   updated_at timestamptz NOT NULL,
-  state      jsonb NOT NULL,
+  state      json NOT NULL,
   revision   bigint NOT NULL,
   pos        bigint NOT NULL,
   PRIMARY KEY (org, id)
@@ -26,7 +26,7 @@ CREATE TABLE preset_versions (
   version int NOT NULL,
   hash    text NOT NULL,
   note    text NOT NULL,
-  content jsonb NOT NULL,
+  content json NOT NULL,
   by      text NOT NULL,
   at      timestamptz NOT NULL,
   PRIMARY KEY (org, preset, version)

@@ -52,10 +52,11 @@ func TestBadChat(t *testing.T) {
 		r.on(t).do("POST", "/v1/chat/completions", `{"model":"demo","messages":[{"role":"user","content":"Hi"}],
 			"colour":"blue","colour":"red","metadata":{"a":1},"n":1,"audio":null,"user":"u"}`).want(200)
 	})
-	t.Run("8_MiB_of_what_was_said_before_are_taken", func(t *testing.T) {
+	t.Run("8_MiB_of_earlier_texts_are_taken", func(t *testing.T) {
 		said := []doc{{"role": "assistant", "content": strings.Repeat("a", 7<<20)}, {"role": "user", "content": "Hi"}}
 		a := r.on(t).do("POST", "/v1/chat/completions", ask(doc{"messages": said}))
-		if d := a.want(422); d.str("error", "code") != "context_full" || !strings.Contains(d.str("error", "message"), "8192") {
+		d := a.want(422)
+		if d.str("error", "code") != "context_full" || !strings.Contains(d.str("error", "message"), "8192") {
 			t.Errorf("it is answered %.300s", a.Body)
 		}
 	})

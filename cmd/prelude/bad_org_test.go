@@ -31,7 +31,7 @@ func (r *rig) everything() things {
 var bodyOf = map[string]doc{"edit-preset": {"name": "N"}, "move-label": {"version": 1}, "edit-session": {"title": "T"},
 	"apply-preset": {"model": "demo"}, "post-message": {"content": "Hi"}}
 
-// TestBadOrg asks every route of the document that takes an id for another org's, and for nobody's: the answers
+// TestBadOrg asks every route of the document that takes an id, for another org's and for nobody's: the answers
 // are the same, byte for byte.
 func TestBadOrg(t *testing.T) {
 	t.Parallel()
@@ -74,7 +74,8 @@ func TestBadOrg(t *testing.T) {
 		t.Errorf("only %d routes take an id", routes)
 	}
 	t.Run("in_bodies_and_filters", func(t *testing.T) { others.on(t).sameElsewhere(theirs) })
-	if d := r.do("GET", "/v1/presets/theirs", nil).want(200); d.str("id") != theirs["presets"] || d.at("deleted_at") != nil {
+	d := r.do("GET", "/v1/presets/theirs", nil).want(200)
+	if d.str("id") != theirs["presets"] || d.at("deleted_at") != nil {
 		t.Errorf("the preset has changed: %v", d)
 	}
 }

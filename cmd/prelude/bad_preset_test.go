@@ -166,7 +166,8 @@ func (r *rig) ifMatch() {
 	if now.Header.Get("ETag") == was.Header.Get("ETag") {
 		r.t.Fatal("the ETag did not change")
 	}
-	for _, etag := range []string{was.Header.Get("ETag"), `"` + canary + `"`, canary, "W/" + now.Header.Get("ETag"), `""`, ","} {
+	for _, etag := range []string{was.Header.Get("ETag"), `"` + canary + `"`, canary, "W/" + now.Header.Get("ETag"),
+		`""`, ","} {
 		for _, f := range []fault{
 			{method: "PATCH", path: path, body: doc{"name": "Newer"}},
 			{method: "POST", path: path + "/publish"},
@@ -179,7 +180,8 @@ func (r *rig) ifMatch() {
 		}
 	}
 	got := r.do("GET", path, nil)
-	if d := got.want(200); d.str("name") != "New" || d.at("version") != nil || got.Header.Get("ETag") != now.Header.Get("ETag") {
+	if d := got.want(200); d.str("name") != "New" || d.at("version") != nil ||
+		got.Header.Get("ETag") != now.Header.Get("ETag") {
 		r.t.Errorf("the preset is %v", d)
 	}
 	r.do("PATCH", path, doc{"name": "Newer"}, `If-Match: "other", `+now.Header.Get("ETag")).want(200)

@@ -92,6 +92,12 @@ func TestBadRepeat(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a_label_that_is_gone_by_now", func(t *testing.T) {
+		r, path, key := r.on(t), "/v1/presets/again/labels/brief", "Idempotency-Key: brief"
+		r.do("PUT", path, doc{"version": 1}, key).want(200)
+		r.do("DELETE", path, nil).want(200)
+		r.do("PUT", path, doc{"version": 1}, key).refused(404, "not_found")
+	})
 	t.Run("a_secret_is_shown_once", func(t *testing.T) { r.on(t).secretOnce() })
 	t.Run("eight_at_once", func(t *testing.T) { r.on(t).eightAtOnce(t) })
 	r.stop()
@@ -141,7 +147,8 @@ func (a *answer) id() string {
 
 func badIdempotencyKeys() []fault {
 	var all []fault
-	for _, key := range []string{"", strings.Repeat("a", 256), "tab\there", "é", canary + "\x80", strings.Repeat("é", 200)} {
+	for _, key := range []string{"", strings.Repeat("a", 256), "tab\there", "é", canary + "\x80",
+		strings.Repeat("é", 200)} {
 		for _, f := range []fault{{method: "POST", path: "/v1/presets", body: draft("key", nil)},
 			{method: "POST", path: "/v1/sessions", body: doc{"model": "demo"}},
 			{method: "DELETE", path: "/v1/presets/nobody"}} {

@@ -23,6 +23,14 @@ func TestBadRoute(t *testing.T) {
 			none("ZEBRA7", "/v1/me", 405, "method_not_allowed"),
 		})
 	})
+	t.Run("what_a_path_takes_is_told", func(t *testing.T) {
+		for path, want := range map[string]string{"/v1/presets": "GET, POST", "/healthz": "GET",
+			"/v1/presets/~%2Fmine": "GET, PATCH, DELETE", "/v1/presets/a/labels/b": "GET, PUT, DELETE"} {
+			if got := r.on(t).do("OPTIONS", path, nil).Header.Get("Allow"); got != want {
+				t.Errorf("%s allows %q, want %q", path, got, want)
+			}
+		}
+	})
 	t.Run("x-request-id", func(t *testing.T) {
 		r := r.on(t)
 		for _, sane := range []string{"abc", "req_1-2.3:4", strings.Repeat("a", 128)} {
@@ -34,7 +42,7 @@ func TestBadRoute(t *testing.T) {
 		}
 		for _, odd := range []string{"", "a b", canary + "\"", canary + "<script>", canary + "\xff", "é",
 			strings.Repeat("a", 129), canary + "\tx", canary + "/../"} {
-			a := r.do("GET", "/v1/"+"nowhere", nil, "X-Request-Id: "+odd)
+			a := r.do("GET", "/v1/nowhere", nil, "X-Request-Id: "+odd)
 			got := a.Header.Get("X-Request-Id")
 			if !strings.HasPrefix(got, "req_") || a.refused(404, "not_found").str("instance") != got {
 				t.Errorf("%q became %q: %s", odd, got, a.Body)

@@ -86,8 +86,9 @@ func TestBadStart(t *testing.T) {
 func TestBadConfig(t *testing.T) {
 	t.Parallel()
 	err := run(t.Context(), []string{"serve", "--listen", canary, "--eventstore", "http://" + canary, "--node-listen",
-		"0.0.0.0:1", "--database-url", "mysql://" + canary, "--opensearch-url", canary, "--openai-base-url", "ftp://" + canary,
-		"--openai-window-tokens", "7", "--log-level", canary, "--data", t.TempDir()}, io.Discard, io.Discard)
+		"0.0.0.0:1", "--database-url", "mysql://" + canary, "--opensearch-url", canary,
+		"--openai-base-url", "ftp://" + canary, "--openai-window-tokens", "7", "--log-level", canary,
+		"--data", t.TempDir()}, io.Discard, io.Discard)
 	if err == nil {
 		t.Fatal("it is taken")
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -66,6 +67,7 @@ func (s *Server) Handler() http.Handler {
 		s.write(w, r, problem(http.StatusNotFound, "not_found", "There is no such route."))
 	})
 	mux.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed(mux, r))
 		s.write(w, r, problem(http.StatusMethodNotAllowed, "method_not_allowed",
 			"This route does not take this method."))
 	})
@@ -73,6 +75,21 @@ func (s *Server) Handler() http.Handler {
 	s.routes()
 	s.open(mux)
 	return mux
+}
+
+// allowed lists the methods that a path takes.
+func allowed(mux *chi.Mux, r *http.Request) string {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	var all []string
+	for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if mux.Match(chi.NewRouteContext(), m, path) {
+			all = append(all, m)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 func config() huma.Config {

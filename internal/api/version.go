@@ -188,6 +188,9 @@ func (s *Server) putLabel(ctx context.Context, in *putLabelIn) (*answer1[labelBo
 		return nil, err
 	}
 	p := left.State
+	if p.Labels[in.Label] == 0 {
+		return nil, domain.ErrNotFound // a repeat, and it was taken away since
+	}
 	at := p.LabelMoves[in.Label]
 	out := &answer1[labelBody]{Body: labelBody{in.Label, p.Labels[in.Label], text(at.Note),
 		string(at.By), Time{at.At}}}

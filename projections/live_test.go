@@ -1,0 +1,109 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	"prelude/domain"
+	"prelude/domain/claim"
+	"prelude/internal/eventlog"
+)
+
+func TestLive_is_down_while_events_may_be_missed(t *testing.T) {
+	t.Parallel()
+	p := NewProgress()
+	p.Watch([]Reader{ViewsReader()})
+	p.Up(10)
+	p.applied(Views, 10)
+	forgot := 0
+	l := &Live{Progress: p, Logger: slog.New(slog.DiscardHandler), Down: []func(){func() { forgot++ }}}
+	l.take(eventlog.Signal{Kind: eventlog.Checkpoint, Position: 15})
+	if !p.Watched() || !p.reached(Views, 15) {
+		t.Fatal("it is down from the start")
+	}
+	l.take(eventlog.Signal{Kind: eventlog.Lost})
+	if p.Watched() || p.reached(Views, 15) || forgot != 1 {
+		t.Fatalf("lost, and it is up; %d times was forgotten", forgot)
+	}
+	l.take(eventlog.Signal{Kind: eventlog.Event, Raw: eventlog.Raw{Stream: "x", Position: 17}})
+	if p.Watched() {
+		t.Fatal("it is up before it has caught up")
+	}
+	l.take(eventlog.Signal{Kind: eventlog.CaughtUp, Position: 17})
+	if !p.Watched() || p.reached(Views, 17) {
+		t.Fatal("it is not up, or believes that views has passed what was missed")
+	}
+	p.applied(Views, 17)
+	l.take(eventlog.Signal{Kind: eventlog.Checkpoint, Position: 20})
+	if !p.reached(Views, 20) {
+		t.Error("views has passed what was missed, and is not believed")
+	}
+	l.take(eventlog.Signal{Kind: eventlog.CaughtUp}) // may come more than once
+	if !p.reached(Views, 20) || forgot != 1 {
+		t.Error("catching up once more changed something")
+	}
+}
+
+func TestLive_tells_of_each_event_from_its_start_on(t *testing.T) {
+	t.Parallel()
+	log := newLog(t)
+	a := newAuthor(t, log, 13)
+	by := a.found(acme)
+	p := NewProgress()
+	told := make(chan eventlog.Record, 100)
+	l := &Live{Log: log, Progress: p, Logger: slog.New(slog.DiscardHandler),
+		Seen: []func(eventlog.Record){func(r eventlog.Record) { told <- r }}}
+	ctx, cancel := context.WithCancel(t.Context())
+	started, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- l.Run(ctx, started) }()
+	<-started
+	if !p.Watched() {
+		t.Error("it has started and is not up")
+	}
+	th := a.newPreset(acme, by)
+	a.edit(th)
+	for revision := range eventlog.Revision(2) {
+		if r := <-told; r.Stream != th.stream || r.Revision != revision {
+			t.Errorf("told of %s %d", r.Stream, r.Revision)
+		}
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// A tail of events that are not for a reader holds nobody up: neither one that was there before, nor one that
+// grows.
+func TestLive_lets_a_quiet_tail_pass(t *testing.T) {
+	t.Parallel()
+	log := newLog(t)
+	a := newAuthor(t, log, 14)
+	by := a.found(acme)
+	a.newPreset(acme, by)
+	a.take("one")
+	pool, _ := database(t)
+	e := newEngine(log, pool, ViewsReader(), RightsReader())
+	l := &Live{Log: log, Progress: e.Progress, Logger: e.Logger}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx, make(chan struct{})) }()
+	running(t, e, ViewsReader(), RightsReader())
+	for _, name := range []string{"two", "three"} {
+		until(t, e, Views, a.last)
+		until(t, e, Rights, a.last)
+		a.take(name)
+	}
+	cancel()
+	<-done
+}
+
+// take claims a name: an event that no reader wants.
+func (a *author) take(name string) {
+	a.t.Helper()
+	thing := id[domain.PresetID](domain.PresetPrefix, 1)
+	a.append(eventlog.ClaimStream(acme, "preset", "org", name), eventlog.None, "",
+		claim.Claimed{Thing: string(thing), At: a.now()})
+}

@@ -1,0 +1,162 @@
+package projections
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"prelude/domain"
+	"prelude/domain/org"
+	"prelude/domain/preset"
+	"prelude/domain/user"
+	"prelude/internal/eventlog"
+)
+
+// raw stores an event as it is given.
+func (a *author) raw(s eventlog.Stream, at eventlog.Revision, name, data string) eventlog.Position {
+	a.t.Helper()
+	done, err := a.log.Store.Append(a.t.Context(), s.String(), at, []eventlog.Proposed{{ID: uuid.New(), Type: name,
+		Data: []byte(data), Meta: []byte(`{"at":"1772366400000","$causationId":"` + uuid.NewString() +
+			`","step":"` + uuid.NewString() + `"}`)}})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.last = done.Position
+	return done.Position
+}
+
+// alarms hands on what is logged as an error.
+type alarms struct {
+	slog.Handler
+	heard chan string
+}
+
+func newAlarms() alarms { return alarms{slog.DiscardHandler, make(chan string, 100)} }
+
+func (alarms) Enabled(context.Context, slog.Level) bool { return true }
+func (a alarms) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelError {
+		select {
+		case a.heard <- r.Message:
+		default:
+		}
+	}
+	return nil
+}
+
+func TestViews_park_the_stream_of_an_event_that_cannot_be_applied(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*author, *thing[preset.Preset, preset.Event]) eventlog.Position{
+		"an event that cannot be read": func(a *author, th *thing[preset.Preset, preset.Event]) eventlog.Position {
+			th.revision++
+			return a.raw(th.stream, th.revision-1, "preset.edited.v1", `{"at":7}`)
+		},
+		"a gap where an unknown event stands": func(a *author, th *thing[preset.Preset, preset.Event]) eventlog.Position {
+			th.revision++
+			a.raw(th.stream, th.revision-1, "preset.praised.v9", `{}`)
+			a.edit(th)
+			return a.last
+		},
+		"a text that Postgres refuses": func(a *author, th *thing[preset.Preset, preset.Event]) eventlog.Position {
+			done, _ := a.append(th.stream, th.revision, "", preset.Edited{Content: preset.Content{
+				Name: domain.Seal(domain.OrgKey(acme), "A\x00B"), Model: "demo"}, At: a.now()})
+			th.revision = done.Revision
+			return a.last
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := newLog(t)
+			a := newAuthor(t, log, 3)
+			by := a.found(acme)
+			bad, good := a.newPreset(acme, by), a.newPreset(acme, by)
+			revision := bad.revision
+			a.edit(good)
+			at := spoil(a, bad)
+			a.edit(good)
+			a.edit(bad) // it waits too
+			a.newSession(acme, by)
+			pool, dsn := database(t)
+			e := newEngine(log, pool, ViewsReader())
+			running(t, e, ViewsReader())
+			until(t, e, Views, a.last)
+			parked := ask[string](t, dsn, `SELECT stream || ' ' || pos || ' ' || error FROM prelude.parked
+				WHERE reader = 'views' AND version = 1`)
+			if !strings.HasPrefix(parked, bad.stream.String()+" ") || len(parked) < len(bad.stream.String())+20 {
+				t.Errorf("parked: %s", parked)
+			}
+			if n := ask[eventlog.Position](t, dsn, "SELECT pos FROM prelude.parked"); n != at {
+				t.Errorf("it is parked at %d, want %d", n, at)
+			}
+			revisionIs(t, dsn, bad.stream, revision)
+			revisionIs(t, dsn, good.stream, good.revision)
+			if n := ask[int](t, dsn, "SELECT count(*) FROM views_1.sessions"); n != 1 {
+				t.Errorf("%d sessions", n)
+			}
+		})
+	}
+}
+
+// edit changes a preset's description.
+func (a *author) edit(th *thing[preset.Preset, preset.Event]) {
+	a.t.Helper()
+	d := th.state.Draft
+	d.Description = a.now().String()
+	events, err := th.state.Edit(th.state.Slug, d, window, th.state.Owner, a.now())
+	decided(a, th, th.state.Owner, events, err)
+}
+
+func revisionIs(t testing.TB, dsn string, s eventlog.Stream, want eventlog.Revision) {
+	t.Helper()
+	got := ask[eventlog.Revision](t, dsn, "SELECT revision FROM views_1.presets WHERE id = $1", s.Object())
+	if got != want {
+		t.Errorf("%s is at revision %d, want %d", s.Object(), got, want)
+	}
+}
+
+func TestRights_stop_at_an_event_that_cannot_be_applied(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*author){
+		"an event that cannot be read": func(a *author) {
+			u := id[domain.UserID](domain.UserPrefix, a.next())
+			a.raw(eventlog.UserStream(acme, u), eventlog.None, "user.joined.v1", `{"at":7}`)
+		},
+		"a text that Postgres refuses": func(a *author) {
+			o := id[domain.OrgID](domain.OrgPrefix, a.next())
+			a.append(eventlog.OrgStream(o), eventlog.None, "", org.Founded{Org: o, Name: "A\x00B", At: a.now()})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := newLog(t)
+			a := newAuthor(t, log, 4)
+			a.found(acme)
+			before := a.last
+			spoil(a)
+			u := id[domain.UserID](domain.UserPrefix, a.next())
+			a.append(eventlog.UserStream(acme, u), eventlog.None, "", user.Joined{User: u, Org: acme, At: a.now()})
+			pool, dsn := database(t)
+			e := newEngine(log, pool, RightsReader())
+			heard := newAlarms()
+			e.Logger = slog.New(heard)
+			stop := running(t, e, RightsReader())
+			for range 3 { // it tries again and again
+				<-heard.heard
+			}
+			stop()
+			if at := ask[eventlog.Position](t, dsn, `SELECT pos FROM prelude.checkpoints
+				WHERE reader = 'rights'`); at != before {
+				t.Errorf("the checkpoint is %d, want %d, before the event", at, before)
+			}
+			if n := ask[int](t, dsn, "SELECT count(*) FROM rights_1.users"); n != 1 {
+				t.Errorf("%d users", n)
+			}
+			if n := ask[int](t, dsn, "SELECT count(*) FROM prelude.parked"); n != 0 {
+				t.Errorf("%d streams are parked", n)
+			}
+		})
+	}
+}

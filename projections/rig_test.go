@@ -1,0 +1,168 @@
+package projections
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"go.uber.org/goleak"
+
+	"prelude/domain"
+	"prelude/internal/esnode"
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
+	"prelude/internal/pgserver/pgtest"
+	"prelude/internal/postgres"
+	"prelude/migrations"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys has every key: each follows from its id.
+type keys struct{}
+
+func (keys) Ensure(context.Context, ...domain.KeyID) error { return nil }
+
+func (keys) Find(_ context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
+	found := map[domain.KeyID]*eventlog.Key{}
+	for _, id := range ids {
+		raw := sha256.Sum256([]byte(id))
+		key, err := eventlog.NewKey(raw[:])
+		if err != nil {
+			return nil, err
+		}
+		found[id] = key
+	}
+	return found, nil
+}
+
+// newLog is an empty log on a node of its own.
+func newLog(t testing.TB) *eventlog.Log {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "prj") // t.TempDir is too long a name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "node.sock")
+	node, err := esnode.Start(context.Background(), esnode.Config{Dir: dir, Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := eventstore.Open(eventstore.Config{Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(store.Close(), node.Close(), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	return &eventlog.Log{Store: store, Keys: keys{}}
+}
+
+// database is a database with everything made, and its DSN as the superuser, who sees all rows.
+func database(t testing.TB) (*pgxpool.Pool, string) {
+	t.Helper()
+	dsn := pgtest.Template(t, "projections", func(dsn string) error {
+		ctx := context.Background()
+		if err := postgres.Migrate(ctx, dsn, migrations.FS); err != nil {
+			return err
+		}
+		return postgres.Owned(ctx, dsn, Build()...)
+	})
+	pool, err := postgres.Open(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool, dsn
+}
+
+func newEngine(log *eventlog.Log, pool *pgxpool.Pool, readers ...Reader) *Engine {
+	p := NewProgress()
+	p.Watch(readers)
+	return &Engine{Log: log, Pool: pool, Progress: p, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// running runs readers until the test ends, or until stop is called.
+func running(t testing.TB, e *Engine, readers ...Reader) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, len(readers))
+	for _, r := range readers {
+		go func() { done <- e.Run(ctx, r) }()
+	}
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		for range readers {
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("a reader ended: %v", err)
+			}
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// until waits until a reader has applied a position.
+func until(t testing.TB, e *Engine, reader string, at eventlog.Position) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if !e.Progress.Wait(ctx, reader, at) {
+		t.Fatalf("%s is at %d and never came to %d", reader, e.Progress.At(reader), at)
+	}
+}
+
+// ask runs a query as the superuser and gives its one value.
+func ask[T any](t testing.TB, dsn, sql string, args ...any) (value T) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&value); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return value
+}
+
+// dump is all that the readers keep, as text.
+func dump(t testing.TB, dsn string) string {
+	t.Helper()
+	tables := ask[[]string](t, dsn, `SELECT array_agg(schemaname || '.' || tablename ORDER BY 1)
+		FROM pg_tables WHERE schemaname IN ($1, $2)`, RightsSchema, ViewsSchema)
+	var b strings.Builder
+	for _, table := range tables {
+		fmt.Fprintf(&b, "== %s\n%s\n", table, ask[string](t, dsn, `SELECT
+			coalesce(string_agg(t::text, E'\n' ORDER BY t::text COLLATE "C"), '') FROM `+table+" t"))
+	}
+	return b.String()
+}
+
+// same compares two dumps and shows where they part.
+func same(t testing.TB, what, got, want string) {
+	t.Helper()
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range max(len(g), len(w)) {
+		if i >= len(g) || i >= len(w) || g[i] != w[i] {
+			t.Fatalf("%s: line %d\n got %s\nwant %s", what, i, strings.Join(g[i:min(i+1, len(g))], ""),
+				strings.Join(w[i:min(i+1, len(w))], ""))
+		}
+	}
+}
