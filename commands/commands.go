@@ -79,6 +79,7 @@ type Left[S any] struct {
 	Revision eventlog.Revision
 	Position eventlog.Position
 	Replayed bool
+	Began    string // the kind of the first event that the command appended; empty: none
 }
 
 type evolver[S, E any] interface{ Evolve(e E) S }
@@ -104,8 +105,12 @@ func transact[S evolver[S, E], E any](
 		if err != nil {
 			return Left[S]{}, err
 		}
-		if done, err := e.repeated(ctx, was.recent, stream, meta); done || err != nil {
-			return was.left(true), err
+		if before, err := e.repeated(ctx, was.recent, stream, meta); before != nil || err != nil {
+			left := was.left()
+			if before != nil {
+				left.Replayed, left.Began = true, before.began
+			}
+			return left, err
 		}
 		events, err := decide(was.State, &meta)
 		if (err != nil || len(events) == 0) && was.cached {
@@ -114,14 +119,16 @@ func transact[S evolver[S, E], E any](
 			continue
 		}
 		if err != nil || len(events) == 0 {
-			return was.left(false), err
+			return was.left(), err
 		}
 		now, err := store(ctx, e, stream, was, meta, events)
 		if errors.Is(err, eventlog.ErrMoved) {
 			fresh = true
 			continue
 		}
-		return now.left(false), err
+		left := now.left()
+		left.Began = eventlog.KindOf(events[0])
+		return left, err
 	}
 	return Left[S]{}, ErrMoved
 }
@@ -161,7 +168,7 @@ func store[S evolver[S, E], E any](
 		now.State = now.State.Evolve(ev.(E)) //nolint:forcetypeassert // they were made of E above
 	}
 	now.Revision, now.Position, now.cached = done.Revision, done.Position, false
-	now.recent = now.recent.with(stored, done.Revision)
+	now.recent = now.recent.with(stored, eventlog.KindOf(list[0]))
 	e.cache.put(stream, now.Revision, now)
 	return now, nil
 }
@@ -175,23 +182,23 @@ func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithCancel(kept)
 }
 
-// repeated says whether the command's step is remembered; with another body it is refused.
-func (e *Engine) repeated(ctx context.Context, r *remembered, s eventlog.Stream, m Meta) (bool, error) {
+// repeated gives what is remembered of the command's step; with another body it is refused.
+func (e *Engine) repeated(ctx context.Context, r *remembered, s eventlog.Stream, m Meta) (*remembered, error) {
 	if !m.Repeatable {
-		return false, nil
+		return nil, nil //nolint:nilnil // nothing is remembered
 	}
 	was := r.find(m.stepID(), e.Now())
 	if was == nil {
-		return false, nil
+		return nil, nil //nolint:nilnil // nothing is remembered
 	}
 	mac, err := e.bodyMAC(ctx, s, m)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if !hmac.Equal([]byte(mac), []byte(was.body)) {
-		return false, errReused
+		return nil, errReused
 	}
-	return true, nil
+	return was, nil
 }
 
 // bodyMAC is made under the key of whoever's texts the body holds, so that erasing them erases it too.

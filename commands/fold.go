@@ -21,8 +21,8 @@ type folded[S any] struct {
 	cached   bool // it came from the cache and may be behind
 }
 
-func (f folded[S]) left(replayed bool) Left[S] {
-	return Left[S]{State: f.State, Revision: f.Revision, Position: f.Position, Replayed: replayed}
+func (f folded[S]) left() Left[S] {
+	return Left[S]{State: f.State, Revision: f.Revision, Position: f.Position}
 }
 
 // load folds a stream. Without fresh a cached state is taken as it is; with it, what came since is read.
@@ -55,7 +55,7 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 		}
 		f.State = f.State.Evolve(ev)
 		f.Revision, f.Position = rec.Revision, rec.Position
-		f.recent = f.recent.with(rec.Meta, rec.Revision)
+		f.recent = f.recent.with(rec.Meta, rec.Kind())
 	}
 	f.cached = false
 	if f.Revision != eventlog.None {
@@ -68,6 +68,7 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 type remembered struct {
 	step   uuid.UUID
 	body   string
+	began  string // the kind of its first event
 	at     time.Time
 	before *remembered
 	length int
@@ -79,11 +80,11 @@ const (
 )
 
 // with adds a step; events of one step are one entry.
-func (r *remembered) with(m eventlog.Meta, _ eventlog.Revision) *remembered {
+func (r *remembered) with(m eventlog.Meta, kind string) *remembered {
 	if r != nil && r.step == m.Step {
 		return r
 	}
-	n := &remembered{step: m.Step, body: m.Body, at: m.At, before: r, length: 1}
+	n := &remembered{step: m.Step, body: m.Body, began: kind, at: m.At, before: r, length: 1}
 	if r != nil {
 		n.length = r.length + 1
 	}

@@ -119,7 +119,7 @@ type PublishPreset struct {
 	Hash   domain.Hash // what the draft must be; empty: any
 }
 
-// Publish handles [PublishPreset].
+// Publish handles [PublishPreset]. What is left began with preset.published where there is a version more.
 func (h Presets) Publish(ctx context.Context, cmd PublishPreset, meta Meta) (Preset, error) {
 	return h.change(ctx, cmd.Preset, authz.ChangePreset, meta.Step("publish"),
 		func(p preset.Preset, m *Meta) ([]preset.Event, error) {

@@ -116,6 +116,13 @@ type Version struct {
 	Labels  []string
 }
 
+// VersionOf is a version of a preset that is at hand. There must be one of that number.
+func VersionOf(p preset.Preset, number int) Version {
+	v := p.Content(number)
+	return Version{Version: number, Hash: string(v.Hash), Note: v.Note, Content: *v.Content, By: string(v.By),
+		At: v.At, Labels: labelsAt(p, number)}
+}
+
 type versionRow struct {
 	State   []byte
 	Version *int

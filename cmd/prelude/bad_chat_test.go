@@ -33,11 +33,11 @@ func TestBadChat(t *testing.T) {
 	r := start(t)
 	r.preset("chat")
 	r.do("POST", "/v1/presets", draft("locked", doc{"locked": true})).want(201)
-	r.do("POST", "/v1/presets/locked/publish", nil).want(200)
+	r.do("POST", "/v1/presets/locked/publish", nil).want(201)
 	r.do("POST", "/v1/presets", draft("unpublished", nil)).want(201)
 	r.do("POST", "/v1/presets", draft("vars", doc{"instructions": "{{x}}",
 		"variables": []doc{{"name": "x", "type": "number", "required": true}}})).want(201)
-	r.do("POST", "/v1/presets/vars/publish", nil).want(200)
+	r.do("POST", "/v1/presets/vars/publish", nil).want(201)
 	member := r.as(r.member("mel", "member"))
 	others := member.session()
 	auditor := r.as(r.member("aud", "auditor"))

@@ -142,7 +142,7 @@ func (r *rig) ownPreset() {
 	if d := r.do("GET", "/v1/presets/mels", nil).want(200); d.at("version") != nil {
 		r.t.Errorf("it was published all the same: %v", d)
 	}
-	r.do("POST", "/v1/presets/mels/publish", doc{"labels": []string{"beta"}}).want(200)
+	r.do("POST", "/v1/presets/mels/publish", doc{"labels": []string{"beta"}}).want(201)
 	r.do("PUT", "/v1/presets/mels/labels/gamma", doc{"version": 1}).want(200)
 	r.do("DELETE", "/v1/presets/mels/labels/gamma", nil).want(200)
 	r.do("DELETE", "/v1/presets/mels", nil).want(200)

@@ -11,7 +11,7 @@ func TestBadPreset(t *testing.T) {
 	r.preset("first")
 	r.do("POST", "/v1/presets", draft("unpublished", nil)).want(201)
 	r.do("POST", "/v1/presets", draft("gone", nil)).want(201)
-	r.do("POST", "/v1/presets/gone/publish", nil).want(200)
+	r.do("POST", "/v1/presets/gone/publish", nil).want(201)
 	gone := r.do("DELETE", "/v1/presets/gone", nil).want(200).str("id")
 	t.Run("drafts", func(t *testing.T) { r.refuses(t, badDrafts()) })
 	t.Run("names", func(t *testing.T) { r.refuses(t, badNames()) })

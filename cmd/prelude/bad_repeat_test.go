@@ -38,7 +38,7 @@ func (r *rig) repeats() []repeat {
 	return []repeat{
 		one("POST", "/v1/presets", 201, draft("made", nil), draft("made", doc{"name": "Other"})),
 		one("PATCH", "/v1/presets/again", 200, doc{"name": "New"}, doc{"name": "Newer"}, "If-Match: "+etag),
-		one("POST", "/v1/presets/doomed/publish", 200, doc{"note": "Note"}, doc{"note": "Other"}),
+		one("POST", "/v1/presets/doomed/publish", 201, doc{"note": "Note"}, doc{"note": "Other"}),
 		one("PUT", "/v1/presets/again/labels/new", 200, doc{"version": 1}, doc{"version": 1, "note": "Other"}),
 		one("DELETE", "/v1/presets/again/labels/old", 200, nil, nil),
 		one("DELETE", "/v1/presets/doomed", 200, nil, nil),

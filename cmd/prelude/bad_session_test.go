@@ -15,7 +15,7 @@ func TestBadSession(t *testing.T) {
 	r.do("POST", "/v1/presets", draft("vars", doc{"instructions": "{{need}} {{n}} {{ok}}", "variables": []doc{
 		{"name": "need", "type": "string", "required": true}, {"name": "n", "type": "number", "default": 1},
 		{"name": "ok", "type": "boolean", "default": true}}})).want(201)
-	r.do("POST", "/v1/presets/vars/publish", nil).want(200)
+	r.do("POST", "/v1/presets/vars/publish", nil).want(201)
 	t.Run("variables", func(t *testing.T) { r.on(t).badVariables(t) })
 	t.Run("a_second_message_while_a_reply_is_under_way", func(t *testing.T) { r.on(t).underWay(t) })
 	t.Run("deleted", func(t *testing.T) { r.on(t).deletedSession(t) })
@@ -126,7 +126,7 @@ func (r *rig) deletedSession(t *testing.T) {
 
 func (r *rig) doesNotFit(t *testing.T) {
 	r.do("POST", "/v1/presets", draft("strict", doc{"context": doc{"strategy": "refuse"}})).want(201)
-	r.do("POST", "/v1/presets/strict/publish", nil).want(200)
+	r.do("POST", "/v1/presets/strict/publish", nil).want(201)
 	session := "/v1/sessions/" + r.do("POST", "/v1/sessions", doc{"preset": "strict"}).want(201).str("id")
 	half := doc{"content": strings.Repeat("a ", 7<<10)}
 	r.do("POST", session+"/messages", half).want(201)

@@ -13,7 +13,7 @@ func TestBadText(t *testing.T) {
 	r.preset("text")
 	r.do("POST", "/v1/presets", draft("open", doc{"instructions": "Speak of {{x}}.",
 		"variables": []doc{{"name": "x", "type": "string"}}})).want(201)
-	r.do("POST", "/v1/presets/open/publish", nil).want(200)
+	r.do("POST", "/v1/presets/open/publish", nil).want(201)
 	session := "/v1/sessions/" + r.do("POST", "/v1/sessions", doc{"preset": "open"}).want(201).str("id")
 	t.Run("NUL", func(t *testing.T) { r.refuses(t, nulEverywhere(session)) })
 	t.Run("length", func(t *testing.T) { r.refuses(t, tooLong(session)) })

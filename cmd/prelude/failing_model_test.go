@@ -88,7 +88,7 @@ func (r *rig) fails(f failure) {
 	r.t.Helper()
 	slug := fmt.Sprintf("fails-%d", r.head())
 	r.do("POST", "/v1/presets", draft(slug, doc{"model": f.model})).want(201)
-	r.do("POST", "/v1/presets/"+slug+"/publish", nil).want(200)
+	r.do("POST", "/v1/presets/"+slug+"/publish", nil).want(201)
 	session := "/v1/sessions/" + r.do("POST", "/v1/sessions", doc{"preset": slug}).want(201).str("id")
 	all := r.stream("POST", session+"/messages", doc{"content": f.text})
 	first, last, text := all[0], all[len(all)-1], ""

@@ -13,7 +13,7 @@ func TestLogs(t *testing.T) {
 	id := r.do("POST", "/v1/presets", doc{"slug": "logged", "name": "marker-name", "scope": "org", "model": "demo",
 		"instructions": "marker-instructions {{x}}", "variables": []doc{{"name": "x", "type": "string", "required": true}}}).
 		want(201).str("id")
-	r.do("POST", "/v1/presets/"+id+"/publish", doc{"note": "marker-note"}).want(200)
+	r.do("POST", "/v1/presets/"+id+"/publish", doc{"note": "marker-note"}).want(201)
 	session := r.do("POST", "/v1/sessions", doc{"preset": "logged", "title": "marker-title",
 		"variables": doc{"x": "marker-value"}}).want(201).str("id")
 	r.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "marker-message"}).want(201)

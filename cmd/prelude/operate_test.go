@@ -28,7 +28,7 @@ func TestAudit(t *testing.T) {
 	r := start(t)
 	id := r.do("POST", "/v1/presets", doc{"slug": "audited", "name": "marker-name", "scope": "org",
 		"model": "demo", "instructions": "marker-instructions"}).want(201).str("id")
-	r.do("POST", "/v1/presets/"+id+"/publish", doc{"note": "marker-note"}).want(200)
+	r.do("POST", "/v1/presets/"+id+"/publish", doc{"note": "marker-note"}).want(201)
 	session := r.session()
 	r.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "marker-message"}).want(201)
 	running, err := r.command("audit")

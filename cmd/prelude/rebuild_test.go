@@ -14,10 +14,10 @@ func (r *rig) lives(t *testing.T) (paths []string) {
 		"instructions": "Speak of {{x}}.", "tags": []string{"a", "b"}, "language": "en",
 		"variables": []doc{{"name": "x", "type": "number", "default": 7}}})
 	id, etag := preset.want(201).str("id"), preset.Header.Get("ETag")
-	r.do("POST", "/v1/presets/"+id+"/publish", doc{"note": "one", "labels": []string{"production", "staging"}}).want(200)
+	r.do("POST", "/v1/presets/"+id+"/publish", doc{"note": "one", "labels": []string{"production", "staging"}}).want(201)
 	r.do("PATCH", "/v1/presets/"+id, doc{"instructions": "Speak more of {{x}}.", "slug": "renamed"},
 		"If-Match: "+etag).want(200)
-	r.do("POST", "/v1/presets/"+id+"/publish", nil).want(200)
+	r.do("POST", "/v1/presets/"+id+"/publish", nil).want(201)
 	r.do("PUT", "/v1/presets/"+id+"/labels/production", doc{"version": 2, "note": "better"}).want(200)
 	r.do("DELETE", "/v1/presets/"+id+"/labels/staging", nil).want(200)
 	mine := r.do("POST", "/v1/presets", doc{"slug": "mine", "name": "Mine", "model": "demo", "instructions": "M"}).

@@ -260,7 +260,7 @@ func (r *rig) preset(slug string) string {
 	r.t.Helper()
 	id := r.do("POST", "/v1/presets", doc{"slug": slug, "name": "Preset " + slug, "scope": "org",
 		"model": "demo", "instructions": "Be kind."}).want(201).str("id")
-	r.do("POST", "/v1/presets/"+id+"/publish", nil).want(200)
+	r.do("POST", "/v1/presets/"+id+"/publish", nil).want(201)
 	return id
 }
 

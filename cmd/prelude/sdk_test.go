@@ -16,7 +16,7 @@ func TestSDKs(t *testing.T) {
 	r.do("POST", "/v1/presets", doc{"slug": "sdk-tone", "name": "SDK tone", "scope": "org", "model": "demo",
 		"instructions": "Speak of {{product}}.",
 		"variables":    []doc{{"name": "product", "type": "string", "required": true}}}).want(201)
-	r.do("POST", "/v1/presets/sdk-tone/publish", doc{"labels": []string{"production"}}).want(200)
+	r.do("POST", "/v1/presets/sdk-tone/publish", doc{"labels": []string{"production"}}).want(201)
 	t.Run("python", func(t *testing.T) {
 		t.Parallel()
 		if out, err := sdk.Python(t.Context(), r.url, r.key, "sdk-tone", "product=shoes"); err != nil {

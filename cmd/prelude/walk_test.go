@@ -74,7 +74,7 @@ func walk(t *testing.T, r *rig, engine string) {
 		t.Fatalf("headers: %v", p.Header)
 	}
 	published := r.do("POST", "/v1/presets/walk-tone/publish", doc{"labels": []string{"production"}})
-	if published.want(200).num("version") != 1 {
+	if published.want(201).num("version") != 1 {
 		t.Fatalf("published: %s", published.Body)
 	}
 	s := r.do("POST", "/v1/sessions", doc{"preset": "walk-tone@production",

@@ -34,6 +34,7 @@ type Version struct {
 	Number  int
 	Hash    domain.Hash
 	Content *Draft `json:"-"`
+	Note    string
 	By      domain.UserID
 	At      time.Time
 }
@@ -61,7 +62,7 @@ func (p Preset) Evolve(e Event) Preset {
 	case Published:
 		draft := p.Draft
 		p.Versions = append(slices.Clip(p.Versions),
-			Version{Number: e.Version, Hash: e.Hash, Content: &draft, By: e.By, At: e.At})
+			Version{Number: e.Version, Hash: e.Hash, Content: &draft, Note: e.Note.Text, By: e.By, At: e.At})
 		return p.touched(e.By, e.At)
 	case Labeled:
 		p.Labels = with(p.Labels, e.Label, e.Version)

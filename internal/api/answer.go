@@ -15,8 +15,8 @@ type Answered struct {
 	Replayed string `header:"Idempotency-Replayed"`
 }
 
-// answer1 answers with one thing.
-type answer1[T any] struct {
+// resource answers with a thing and the headers that tell its state.
+type resource[T any] struct {
 	Answered
 	Body T
 }
@@ -28,8 +28,8 @@ type created[T any] struct {
 	Body     T
 }
 
-// bodied answers with a body alone.
-type bodied[T any] struct{ Body T }
+// bodyOnly answers with a body alone.
+type bodyOnly[T any] struct{ Body T }
 
 // listBody is a part of a list.
 type listBody[T any] struct {

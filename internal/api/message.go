@@ -203,10 +203,10 @@ type previewIn struct {
 	ID string `path:"id"`
 }
 
-func (s *Server) previewContext(ctx context.Context, in *previewIn) (*bodied[receiptBody], error) {
+func (s *Server) previewContext(ctx context.Context, in *previewIn) (*bodyOnly[receiptBody], error) {
 	p, err := s.Sessions.Preview(ctx, in.Who, domain.SessionID(in.ID))
 	if err != nil {
 		return nil, err
 	}
-	return &bodied[receiptBody]{previewOf(p)}, nil
+	return &bodyOnly[receiptBody]{previewOf(p)}, nil
 }

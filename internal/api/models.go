@@ -50,11 +50,11 @@ const presetPrefix = "preset:"
 
 type modelsIn struct{ Query }
 
-func (s *Server) listModels(ctx context.Context, in *modelsIn) (*bodied[modelList], error) {
+func (s *Server) listModels(ctx context.Context, in *modelsIn) (*bodyOnly[modelList], error) {
 	if _, err := s.wait(ctx, in.Query, viewsReader); err != nil {
 		return nil, err
 	}
-	out := &bodied[modelList]{modelList{"list", []modelBody{}}}
+	out := &bodyOnly[modelList]{modelList{"list", []modelBody{}}}
 	presets, err := s.Read.PublishedPresets(ctx, in.Who, maxModels)
 	if err != nil {
 		return nil, err
@@ -87,14 +87,14 @@ type modelIn struct {
 	ID string `path:"id" doc:"a route's name, or preset:<name>" example:"demo"`
 }
 
-func (s *Server) getModel(ctx context.Context, in *modelIn) (*bodied[modelBody], error) {
+func (s *Server) getModel(ctx context.Context, in *modelIn) (*bodyOnly[modelBody], error) {
 	name, isPreset := strings.CutPrefix(in.ID, presetPrefix)
 	if !isPreset {
 		r, ok := s.Sessions.Models.Route(in.ID)
 		if !ok {
 			return nil, errModelNotFound
 		}
-		return &bodied[modelBody]{routeModel(r)}, nil
+		return &bodyOnly[modelBody]{routeModel(r)}, nil
 	}
 	n, ok := commands.ParseName(name)
 	if !ok {
@@ -106,7 +106,7 @@ func (s *Server) getModel(ctx context.Context, in *modelIn) (*bodied[modelBody],
 	}
 	m := presetModel(p)
 	m.ID = in.ID
-	return &bodied[modelBody]{m}, nil
+	return &bodyOnly[modelBody]{m}, nil
 }
 
 var errModelNotFound = &domain.Error{Kind: domain.NotFound, Code: "model_not_found",

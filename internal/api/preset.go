@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"strconv"
 
 	"prelude/commands"
 	"prelude/domain"
@@ -138,7 +140,7 @@ type presetIn struct {
 	ID string `path:"id" doc:"a prs_… id, or a name" example:"support-tone"`
 }
 
-func (s *Server) getPreset(ctx context.Context, in *presetIn) (*answer1[presetBody], error) {
+func (s *Server) getPreset(ctx context.Context, in *presetIn) (*resource[presetBody], error) {
 	stale, err := s.wait(ctx, in.Query, viewsReader)
 	if err != nil {
 		return nil, err
@@ -162,7 +164,7 @@ func (s *Server) getPreset(ctx context.Context, in *presetIn) (*answer1[presetBo
 	}
 	body := presetOf(p.Preset)
 	body.AsOf, body.Stale = s.asOfBody(p.AsOf), stale
-	out := &answer1[presetBody]{Body: body}
+	out := &resource[presetBody]{Body: body}
 	if as == nil {
 		out.ETag = quoted(p.ETag())
 	}
@@ -211,7 +213,7 @@ type editPresetIn struct {
 }
 
 // editPreset puts what was sent over what there is, at the top level; null resets to the default.
-func (s *Server) editPreset(ctx context.Context, in *editPresetIn) (*answer1[presetBody], error) {
+func (s *Server) editPreset(ctx context.Context, in *editPresetIn) (*resource[presetBody], error) {
 	if in.IfMatch == "" {
 		return nil, errNoIfMatch
 	}
@@ -249,7 +251,17 @@ type publishBody struct {
 	ContentHash string   `json:"content_hash,omitempty" doc:"what the draft must be"`
 }
 
-func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*answer1[presetBody], error) {
+const publishedKind = "preset.published"
+
+// published answers with a version: 201 where it is new, 200 where the draft was one already.
+type published struct {
+	Status int
+	Answered
+	Location string `header:"Location"`
+	Body     versionBody
+}
+
+func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*published, error) {
 	id, err := s.Presets.ResolvePreset(ctx, in.Who, in.ID)
 	if err != nil {
 		return nil, err
@@ -266,7 +278,14 @@ func (s *Server) publishPreset(ctx context.Context, in *publishIn) (*answer1[pre
 	if err != nil {
 		return nil, err
 	}
-	return s.presetLeft(in.Who, left), nil
+	p := left.State
+	out := &published{Status: http.StatusOK, Answered: s.presetLeft(in.Who, left).Answered,
+		Body: versionOf(readmodels.VersionOf(p, p.Version()))}
+	if left.Began == publishedKind {
+		out.Status = http.StatusCreated
+		out.Location = "/v1/presets/" + string(p.ID) + "/versions/" + strconv.Itoa(p.Version())
+	}
+	return out, nil
 }
 
 type presetCommandIn struct {
@@ -274,17 +293,17 @@ type presetCommandIn struct {
 	ID string `path:"id"`
 }
 
-func (s *Server) deletePreset(ctx context.Context, in *presetCommandIn) (*answer1[presetBody], error) {
+func (s *Server) deletePreset(ctx context.Context, in *presetCommandIn) (*resource[presetBody], error) {
 	return s.onPreset(ctx, in, s.Presets.Delete)
 }
 
-func (s *Server) restorePreset(ctx context.Context, in *presetCommandIn) (*answer1[presetBody], error) {
+func (s *Server) restorePreset(ctx context.Context, in *presetCommandIn) (*resource[presetBody], error) {
 	return s.onPreset(ctx, in, s.Presets.Restore)
 }
 
 func (s *Server) onPreset(ctx context.Context, in *presetCommandIn,
 	do func(context.Context, domain.PresetID, commands.Meta) (commands.Preset, error),
-) (*answer1[presetBody], error) {
+) (*resource[presetBody], error) {
 	id, err := s.Presets.ResolvePreset(ctx, in.Who, in.ID)
 	if err != nil {
 		return nil, err
@@ -297,8 +316,8 @@ func (s *Server) onPreset(ctx context.Context, in *presetCommandIn,
 }
 
 // presetLeft answers with what a command left.
-func (s *Server) presetLeft(who domain.Principal, left commands.Preset) *answer1[presetBody] {
-	out := &answer1[presetBody]{Body: presetOf(left.State)}
+func (s *Server) presetLeft(who domain.Principal, left commands.Preset) *resource[presetBody] {
+	out := &resource[presetBody]{Body: presetOf(left.State)}
 	out.ETag = quoted(left.State.ETag())
 	out.Position, out.Replayed = s.noted(who, left.Position), replayed(left.Replayed)
 	return out
@@ -322,7 +341,7 @@ type renderBody struct {
 	Version   *int   `json:"version" doc:"null: the draft"`
 }
 
-func (s *Server) renderPreset(ctx context.Context, in *renderIn) (*bodied[renderBody], error) {
+func (s *Server) renderPreset(ctx context.Context, in *renderIn) (*bodyOnly[renderBody], error) {
 	id, err := s.Presets.ResolvePreset(ctx, in.Who, in.ID)
 	if err != nil {
 		return nil, err
@@ -334,6 +353,6 @@ func (s *Server) renderPreset(ctx context.Context, in *renderIn) (*bodied[render
 	if err != nil {
 		return nil, err
 	}
-	return &bodied[renderBody]{Body: renderBody{Text: r.Text, Tokens: r.Tokens, Tokenizer: r.Tokenizer,
+	return &bodyOnly[renderBody]{Body: renderBody{Text: r.Text, Tokens: r.Tokens, Tokenizer: r.Tokenizer,
 		Version: number(r.Version)}}, nil
 }

@@ -11,7 +11,7 @@ type replyIn struct {
 	ID string `path:"id" doc:"rpl_…"`
 }
 
-func (s *Server) getReply(ctx context.Context, in *replyIn) (*bodied[messageBody], error) {
+func (s *Server) getReply(ctx context.Context, in *replyIn) (*bodyOnly[messageBody], error) {
 	stale, err := s.wait(ctx, in.Query, viewsReader)
 	if err != nil {
 		return nil, err
@@ -22,7 +22,7 @@ func (s *Server) getReply(ctx context.Context, in *replyIn) (*bodied[messageBody
 	}
 	body := src.body()
 	body.Stale = stale
-	return &bodied[messageBody]{body}, nil
+	return &bodyOnly[messageBody]{body}, nil
 }
 
 type streamReplyIn struct {
@@ -50,7 +50,7 @@ type replyCommandIn struct {
 }
 
 // cancelReply ends a reply. One that has ended stays as it is.
-func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*bodied[messageBody], error) {
+func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*bodyOnly[messageBody], error) {
 	src, err := s.source(ctx, in.Who, domain.ReplyID(in.ID))
 	if err != nil {
 		return nil, err
@@ -68,9 +68,9 @@ func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*bodied[m
 	if src.run == nil && b.Status == "running" {
 		s.AtEnd(ctx, viewsReader)
 		m, err := s.Read.Reply(ctx, in.Who, domain.ReplyID(in.ID))
-		return &bodied[messageBody]{messageOf(m)}, err
+		return &bodyOnly[messageBody]{messageOf(m)}, err
 	}
-	return &bodied[messageBody]{src.body()}, nil
+	return &bodyOnly[messageBody]{src.body()}, nil
 }
 
 type receiptIn struct {
@@ -79,7 +79,7 @@ type receiptIn struct {
 	Include string `query:"include" enum:"request" doc:"request: the request too, rebuilt"`
 }
 
-func (s *Server) getReceipt(ctx context.Context, in *receiptIn) (*bodied[receiptBody], error) {
+func (s *Server) getReceipt(ctx context.Context, in *receiptIn) (*bodyOnly[receiptBody], error) {
 	if _, err := s.wait(ctx, in.Query, viewsReader); err != nil {
 		return nil, err
 	}
@@ -90,5 +90,5 @@ func (s *Server) getReceipt(ctx context.Context, in *receiptIn) (*bodied[receipt
 	if err != nil {
 		return nil, err
 	}
-	return &bodied[receiptBody]{receiptOf(r, in.Include == "request")}, nil
+	return &bodyOnly[receiptBody]{receiptOf(r, in.Include == "request")}, nil
 }

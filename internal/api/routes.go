@@ -16,7 +16,7 @@ func (s *Server) routes() {
 	route(s, patch, "/v1/presets/{id}", 200, "edit-preset", "Edit the draft", s.editPreset)
 	route(s, del, "/v1/presets/{id}", 200, "delete-preset", "Delete, softly", s.deletePreset)
 	route(s, post, "/v1/presets/{id}/restore", 200, "restore-preset", "Undo a deletion", s.restorePreset)
-	route(s, post, "/v1/presets/{id}/publish", 200, "publish-preset", "Make the draft a version", s.publishPreset)
+	route(s, post, "/v1/presets/{id}/publish", 201, "publish-preset", "Make the draft a version", s.publishPreset)
 	route(s, post, "/v1/presets/{id}/render", 200, "render-preset", "Fill the variables in", s.renderPreset)
 	route(s, get, "/v1/presets/{id}/versions", 200, "list-versions", "List versions", s.listVersions)
 	route(s, get, "/v1/presets/{id}/versions/{n}", 200, "get-version", "A version", s.getVersion)

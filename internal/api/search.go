@@ -57,7 +57,7 @@ type facetBody struct {
 
 const maxQuery = 1000
 
-func (s *Server) searchPresets(ctx context.Context, in *searchIn) (*bodied[searchBody], error) {
+func (s *Server) searchPresets(ctx context.Context, in *searchIn) (*bodyOnly[searchBody], error) {
 	if len(in.Q) > maxQuery {
 		return nil, bad("query.q", "too_long", "must be at most 1,000 bytes")
 	}
@@ -78,7 +78,7 @@ func (s *Server) searchPresets(ctx context.Context, in *searchIn) (*bodied[searc
 	if err != nil {
 		return nil, err
 	}
-	return &bodied[searchBody]{foundOf(found, stale)}, nil
+	return &bodyOnly[searchBody]{foundOf(found, stale)}, nil
 }
 
 func foundOf(f readmodels.Found, stale bool) searchBody {

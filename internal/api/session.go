@@ -163,12 +163,12 @@ func (s *Server) startSession(ctx context.Context, in *startSessionIn) (*created
 
 // sessionLeft answers with what a command left.
 func (s *Server) sessionLeft(ctx context.Context, who domain.Principal, left commands.Session,
-) (*answer1[sessionBody], error) {
+) (*resource[sessionBody], error) {
 	opened, err := s.Read.OpenSessions(ctx, []session.Session{left.State})
 	if err != nil {
 		return nil, err
 	}
-	out := &answer1[sessionBody]{Body: sessionOf(opened[0])}
+	out := &resource[sessionBody]{Body: sessionOf(opened[0])}
 	out.ETag = quoted(left.State.ETag())
 	out.Position, out.Replayed = s.noted(who, left.Position), replayed(left.Replayed)
 	return out, nil
@@ -180,7 +180,7 @@ type sessionIn struct {
 	ID string `path:"id" doc:"ses_…"`
 }
 
-func (s *Server) getSession(ctx context.Context, in *sessionIn) (*answer1[sessionBody], error) {
+func (s *Server) getSession(ctx context.Context, in *sessionIn) (*resource[sessionBody], error) {
 	stale, err := s.wait(ctx, in.Query, viewsReader)
 	if err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (s *Server) getSession(ctx context.Context, in *sessionIn) (*answer1[sessio
 	if err != nil {
 		return nil, err
 	}
-	out := &answer1[sessionBody]{Body: sessionOf(found.Session)}
+	out := &resource[sessionBody]{Body: sessionOf(found.Session)}
 	out.Body.AsOf, out.Body.Stale = s.asOfBody(found.AsOf), stale
 	if as == nil {
 		out.ETag = quoted(found.ETag())
@@ -238,7 +238,7 @@ type editSessionIn struct {
 	RawBody []byte
 }
 
-func (s *Server) editSession(ctx context.Context, in *editSessionIn) (*answer1[sessionBody], error) {
+func (s *Server) editSession(ctx context.Context, in *editSessionIn) (*resource[sessionBody], error) {
 	title := ""
 	if in.Body.Title != nil {
 		title = *in.Body.Title
@@ -257,7 +257,7 @@ type sessionCommandIn struct {
 	ID string `path:"id"`
 }
 
-func (s *Server) deleteSession(ctx context.Context, in *sessionCommandIn) (*answer1[sessionBody], error) {
+func (s *Server) deleteSession(ctx context.Context, in *sessionCommandIn) (*resource[sessionBody], error) {
 	left, err := s.Sessions.Delete(ctx, domain.SessionID(in.ID), in.meta(nil))
 	if err != nil {
 		return nil, err
@@ -265,7 +265,7 @@ func (s *Server) deleteSession(ctx context.Context, in *sessionCommandIn) (*answ
 	return s.sessionLeft(ctx, in.Who, left)
 }
 
-func (s *Server) restoreSession(ctx context.Context, in *sessionCommandIn) (*answer1[sessionBody], error) {
+func (s *Server) restoreSession(ctx context.Context, in *sessionCommandIn) (*resource[sessionBody], error) {
 	left, err := s.Sessions.Restore(ctx, domain.SessionID(in.ID), in.meta(nil))
 	if err != nil {
 		return nil, err
@@ -280,7 +280,7 @@ type applyIn struct {
 	RawBody []byte
 }
 
-func (s *Server) applyPreset(ctx context.Context, in *applyIn) (*answer1[sessionBody], error) {
+func (s *Server) applyPreset(ctx context.Context, in *applyIn) (*resource[sessionBody], error) {
 	arg, err := in.Body.Preset.arg()
 	if err != nil {
 		return nil, err

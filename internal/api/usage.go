@@ -34,7 +34,7 @@ type usageList struct {
 
 const dayForm = "2006-01-02"
 
-func (s *Server) usage(ctx context.Context, in *usageIn) (*bodied[usageList], error) {
+func (s *Server) usage(ctx context.Context, in *usageIn) (*bodyOnly[usageList], error) {
 	today := time.Now().UTC()
 	from, err := dayIn("query.from", in.From, today.AddDate(0, 0, -30))
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Server) usage(ctx context.Context, in *usageIn) (*bodied[usageList], er
 	if err != nil {
 		return nil, err
 	}
-	out := &bodied[usageList]{usageList{[]usageBody{}}}
+	out := &bodyOnly[usageList]{usageList{[]usageBody{}}}
 	for _, u := range rows {
 		out.Body.Data = append(out.Body.Data, usageOf(u))
 	}

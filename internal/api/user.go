@@ -46,7 +46,7 @@ type orgBody struct {
 	Name string `json:"name"`
 }
 
-func (s *Server) me(ctx context.Context, in *meIn) (*bodied[meBody], error) {
+func (s *Server) me(ctx context.Context, in *meIn) (*bodyOnly[meBody], error) {
 	stale, err := s.wait(ctx, in.Query, rightsReader)
 	if err != nil {
 		return nil, err
@@ -55,7 +55,7 @@ func (s *Server) me(ctx context.Context, in *meIn) (*bodied[meBody], error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bodied[meBody]{meBody{User: userOf(u), Org: orgBody{string(org.Org), org.Slug, org.Name},
+	return &bodyOnly[meBody]{meBody{User: userOf(u), Org: orgBody{string(org.Org), org.Slug, org.Name},
 		Role: string(in.Who.Role), Key: string(in.Who.Key), Stale: stale}}, nil
 }
 
@@ -171,7 +171,7 @@ type revokeKeyIn struct {
 	ID string `path:"id" doc:"key_…"`
 }
 
-func (s *Server) revokeKey(ctx context.Context, in *revokeKeyIn) (*answer1[keyBody], error) {
+func (s *Server) revokeKey(ctx context.Context, in *revokeKeyIn) (*resource[keyBody], error) {
 	left, err := s.APIKeys.Revoke(ctx, domain.APIKeyID(in.ID), in.meta(nil))
 	if err != nil {
 		return nil, err
@@ -181,7 +181,7 @@ func (s *Server) revokeKey(ctx context.Context, in *revokeKeyIn) (*answer1[keyBo
 	s.reach(ctx, rightsReader, left.Position)
 	s.Authn.Forget()
 	k := left.State
-	out := &answer1[keyBody]{Body: keyBody{ID: string(k.ID), Name: k.Name.Text, User: string(k.User),
+	out := &resource[keyBody]{Body: keyBody{ID: string(k.ID), Name: k.Name.Text, User: string(k.User),
 		CreatedAt: Time{k.IssuedAt}, ExpiresAt: timeOf(k.ExpiresAt), RevokedAt: timeOf(k.RevokedAt)}}
 	out.Position, out.Replayed = s.noted(in.Who, left.Position), replayed(left.Replayed)
 	return out, nil

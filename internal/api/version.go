@@ -58,7 +58,7 @@ type versionIn struct {
 	Number string `path:"n" doc:"a version's number" example:"1"`
 }
 
-func (s *Server) getVersion(ctx context.Context, in *versionIn) (*bodied[versionBody], error) {
+func (s *Server) getVersion(ctx context.Context, in *versionIn) (*bodyOnly[versionBody], error) {
 	stale, err := s.wait(ctx, in.Query, viewsReader)
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (s *Server) getVersion(ctx context.Context, in *versionIn) (*bodied[version
 	}
 	body, content := versionOf(l.Data[0]), draftOf(l.Data[0].Content)
 	body.Content, body.Stale = &content, stale
-	return &bodied[versionBody]{body}, nil
+	return &bodyOnly[versionBody]{body}, nil
 }
 
 // labelBody is a label of a preset.
@@ -107,7 +107,7 @@ type LabelsIn struct {
 	ID string `path:"id"`
 }
 
-func (s *Server) getLabels(ctx context.Context, in *LabelsIn) (*bodied[labelsBody], error) {
+func (s *Server) getLabels(ctx context.Context, in *LabelsIn) (*bodyOnly[labelsBody], error) {
 	labels, at, stale, err := s.labels(ctx, in)
 	if err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (s *Server) getLabels(ctx context.Context, in *LabelsIn) (*bodied[labelsBod
 	for _, l := range labels {
 		body.Data = append(body.Data, labelOf(l))
 	}
-	return &bodied[labelsBody]{body}, nil
+	return &bodyOnly[labelsBody]{body}, nil
 }
 
 func labelOf(l readmodels.Label) labelBody {
@@ -150,14 +150,14 @@ type labelIn struct {
 	Label string `path:"label" example:"production"`
 }
 
-func (s *Server) getLabel(ctx context.Context, in *labelIn) (*answer1[labelBody], error) {
+func (s *Server) getLabel(ctx context.Context, in *labelIn) (*resource[labelBody], error) {
 	labels, _, _, err := s.labels(ctx, &in.LabelsIn)
 	if err != nil {
 		return nil, err
 	}
 	for _, l := range labels {
 		if l.Label == in.Label {
-			out := &answer1[labelBody]{Body: labelOf(l)}
+			out := &resource[labelBody]{Body: labelOf(l)}
 			if in.AsOf == "" {
 				out.ETag = quoted(commands.LabelETag(l.Version))
 			}
@@ -178,7 +178,7 @@ type putLabelIn struct {
 	RawBody []byte
 }
 
-func (s *Server) putLabel(ctx context.Context, in *putLabelIn) (*answer1[labelBody], error) {
+func (s *Server) putLabel(ctx context.Context, in *putLabelIn) (*resource[labelBody], error) {
 	if in.Body.Version < 1 {
 		return nil, bad("version", "range", "must be the number of a version")
 	}
@@ -192,7 +192,7 @@ func (s *Server) putLabel(ctx context.Context, in *putLabelIn) (*answer1[labelBo
 		return nil, domain.ErrNotFound // a repeat, and it was taken away since
 	}
 	at := p.LabelMoves[in.Label]
-	out := &answer1[labelBody]{Body: labelBody{in.Label, p.Labels[in.Label], text(at.Note),
+	out := &resource[labelBody]{Body: labelBody{in.Label, p.Labels[in.Label], text(at.Note),
 		string(at.By), Time{at.At}}}
 	out.ETag = quoted(commands.LabelETag(p.Labels[in.Label]))
 	out.Position, out.Replayed = s.noted(in.Who, left.Position), replayed(left.Replayed)
@@ -206,7 +206,7 @@ type deleteLabelIn struct {
 }
 
 // deleteLabel answers with the preset as it is then.
-func (s *Server) deleteLabel(ctx context.Context, in *deleteLabelIn) (*answer1[presetBody], error) {
+func (s *Server) deleteLabel(ctx context.Context, in *deleteLabelIn) (*resource[presetBody], error) {
 	left, err := s.moveLabel(ctx, in.Command, in.ID, commands.LabelPreset{Label: in.Label}, nil)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"fmt"
 	"reflect"
+	"strings"
 
 	"prelude/domain/apikey"
 	"prelude/domain/claim"
@@ -80,11 +81,14 @@ func Names() []string {
 }
 
 // Kind is a record's name without its version: preset.created.
-func (r Record) Kind() string {
-	for i := len(r.Name) - 1; i >= 0; i-- {
-		if r.Name[i] == '.' {
-			return r.Name[:i]
-		}
+func (r Record) Kind() string { return unversioned(r.Name) }
+
+// KindOf is the kind that a registered event is stored as.
+func KindOf(event any) string { return unversioned(nameOf[reflect.TypeOf(event)]) }
+
+func unversioned(name string) string {
+	if i := strings.LastIndexByte(name, '.'); i >= 0 {
+		return name[:i]
 	}
-	return r.Name
+	return name
 }

@@ -60,41 +60,35 @@ var errErased = &domain.Error{Kind: domain.Conflict, Code: "erased",
 
 // Ensure makes the keys that do not exist.
 func (v *Vault) Ensure(ctx context.Context, ids ...domain.KeyID) error {
-	var missing []domain.KeyID
-	for _, id := range ids {
-		if _, ok := v.cache.GetIfPresent(id); !ok {
-			missing = append(missing, id)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	found, err := v.Find(ctx, missing...)
+	_, err := v.ensure(ctx, ids...)
+	return err
+}
+
+func (v *Vault) ensure(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
+	found, err := v.Find(ctx, ids...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, id := range missing {
+	for _, id := range ids {
 		if found[id] != nil {
 			continue
 		}
-		if err := v.make(ctx, id); err != nil {
-			return err
+		if found[id], err = v.make(ctx, id); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // make stores a new key, unless another did at the same time, and reads back what is there.
-func (v *Vault) make(ctx context.Context, id domain.KeyID) error {
+func (v *Vault) make(ctx context.Context, id domain.KeyID) (*eventlog.Key, error) {
 	by := v.master
 	if p := parent(id); p != "" {
-		if err := v.Ensure(ctx, p); err != nil {
-			return err
+		parents, err := v.ensure(ctx, p)
+		if err != nil {
+			return nil, err
 		}
-		by, _ = v.cache.GetIfPresent(p)
-	}
-	if by == nil {
-		return fmt.Errorf("the key that wraps %q is not there", strings.SplitN(string(id), ".", 2)[0])
+		by = parents[p]
 	}
 	raw := make([]byte, eventlog.KeySize)
 	_, _ = rand.Read(raw) // it cannot fail: crypto/rand ends the program instead
@@ -103,16 +97,13 @@ func (v *Vault) make(ctx context.Context, id domain.KeyID) error {
 	batch.Queue(`INSERT INTO vault.keys (id, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
 		string(id), wrapped)
 	if err := v.pool.SendBatch(ctx, batch).Close(); err != nil {
-		return fmt.Errorf("store a key: %w", err)
+		return nil, fmt.Errorf("store a key: %w", err)
 	}
 	found, err := v.Find(ctx, id)
-	if err != nil {
-		return err
+	if err == nil && found[id] == nil {
+		err = errErased
 	}
-	if found[id] == nil {
-		return errErased
-	}
-	return nil
+	return found[id], err
 }
 
 func (v *Vault) batch() *pgx.Batch {
@@ -124,6 +115,8 @@ func (v *Vault) batch() *pgx.Batch {
 // Find gives the keys that exist, with at most one statement.
 func (v *Vault) Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
 	found := make(map[domain.KeyID]*eventlog.Key, len(ids))
+	// What is at hand now: the cache may drop it before it is needed.
+	known := map[domain.KeyID]*eventlog.Key{}
 	var ask []string
 	for _, id := range ids {
 		if key, ok := v.cache.GetIfPresent(id); ok {
@@ -131,10 +124,11 @@ func (v *Vault) Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID
 			continue
 		}
 		ask = append(ask, string(id))
-		if p := parent(id); p != "" {
-			if _, ok := v.cache.GetIfPresent(p); !ok {
-				ask = append(ask, string(p))
-			}
+		p := parent(id)
+		if key, ok := v.cache.GetIfPresent(p); ok {
+			known[p] = key
+		} else if p != "" {
+			ask = append(ask, string(p))
 		}
 	}
 	if len(ask) == 0 {
@@ -145,13 +139,15 @@ func (v *Vault) Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID
 		return nil, err
 	}
 	for _, id := range ids {
-		if found[id] == nil {
-			if found[id], err = v.unwrap(id, wrapped); err != nil {
-				return nil, err
-			}
+		if found[id] != nil {
+			continue
 		}
-		if found[id] == nil {
-			delete(found, id)
+		key, err := v.unwrap(id, wrapped, known)
+		if err != nil {
+			return nil, err
+		}
+		if key != nil {
+			found[id] = key
 		}
 	}
 	return found, nil
@@ -177,8 +173,9 @@ func (v *Vault) read(ctx context.Context, ids []string) (map[domain.KeyID][]byte
 }
 
 // unwrap gives a key; nil without an error: it, or the one that wraps it, is not there.
-func (v *Vault) unwrap(id domain.KeyID, wrapped map[domain.KeyID][]byte) (*eventlog.Key, error) {
-	if key, ok := v.cache.GetIfPresent(id); ok {
+func (v *Vault) unwrap(id domain.KeyID, wrapped map[domain.KeyID][]byte,
+	known map[domain.KeyID]*eventlog.Key) (*eventlog.Key, error) {
+	if key := known[id]; key != nil {
 		return key, nil
 	}
 	sealed := wrapped[id]
@@ -188,7 +185,7 @@ func (v *Vault) unwrap(id domain.KeyID, wrapped map[domain.KeyID][]byte) (*event
 	by := v.master
 	if p := parent(id); p != "" {
 		var err error
-		if by, err = v.unwrap(p, wrapped); by == nil || err != nil {
+		if by, err = v.unwrap(p, wrapped, known); by == nil || err != nil {
 			return nil, err
 		}
 	}
@@ -200,6 +197,7 @@ func (v *Vault) unwrap(id domain.KeyID, wrapped map[domain.KeyID][]byte) (*event
 	if err != nil {
 		return nil, err
 	}
+	known[id] = key
 	v.cache.Set(id, key)
 	return key, nil
 }
