@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"prelude/commands"
+	"prelude/domain"
+	"prelude/domain/apikey"
 	"prelude/domain/session"
 	"prelude/internal/api"
 	"prelude/internal/authn"
@@ -132,6 +134,8 @@ func (s *server) seen(rec eventlog.Record) {
 		s.hub.Ended(ev.Reply)
 	case session.ReplyCancelled:
 		s.hub.Ended(ev.Reply)
+	case apikey.Revoked:
+		s.api.Authn.Revoke(domain.APIKeyID(rec.Stream.Object()))
 	}
 	if rec.Stream.Category == eventlog.APIKeyCategory || rec.Stream.Category == eventlog.UserCategory {
 		s.api.Authn.Forget()

@@ -79,13 +79,6 @@ func (s *Server) AtEnd(ctx context.Context, reader string) {
 	}
 }
 
-// reach waits until a reader has reached a position, as long as a query that asks for one does.
-func (s *Server) reach(ctx context.Context, reader string, at eventlog.Position) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitAsked)
-	defer cancel()
-	s.Progress.Wait(ctx, reader, at)
-}
-
 func (src *source) body() messageBody {
 	if src.run != nil {
 		return runBody(src.run)

@@ -176,10 +176,8 @@ func (s *Server) revokeKey(ctx context.Context, in *revokeKeyIn) (*resource[keyB
 	if err != nil {
 		return nil, err
 	}
-	// From the answer on nobody may be taken for who has this key: not until the reader of rights has it
-	// would another look find that it is revoked.
-	s.reach(ctx, rightsReader, left.Position)
-	s.Authn.Forget()
+	// From the answer on nobody may be taken for who has this key.
+	s.Authn.Revoke(left.State.ID)
 	k := left.State
 	out := &resource[keyBody]{Body: keyBody{ID: string(k.ID), Name: k.Name.Text, User: string(k.User),
 		CreatedAt: Time{k.IssuedAt}, ExpiresAt: timeOf(k.ExpiresAt), RevokedAt: timeOf(k.RevokedAt)}}

@@ -36,13 +36,16 @@ type Authenticator struct {
 	Now    func() time.Time
 	// Watched says that a revocation would be told at once; else nothing is believed without asking.
 	Watched func() bool
-	forgot  atomic.Uint64 // how often all was forgotten
+	forgot  atomic.Uint64                           // how often all was forgotten
+	revoked *otter.Cache[domain.APIKeyID, struct{}] // for as long as a look-up may be behind
 	cache   *otter.Cache[domain.APIKeyID, domain.Credential]
 }
 
 // New returns an authenticator over keys.
 func New(keys Keys, behind func(context.Context), watched func() bool) *Authenticator {
 	return &Authenticator{Keys: keys, Behind: behind, Now: time.Now, Watched: watched,
+		revoked: otter.Must(&otter.Options[domain.APIKeyID, struct{}]{MaximumSize: 100_000,
+			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, struct{}](keep)}),
 		cache: otter.Must(&otter.Options[domain.APIKeyID, domain.Credential]{MaximumSize: 100_000,
 			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, domain.Credential](keep)})}
 }
@@ -54,7 +57,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, header string) (domain
 		return domain.Principal{}, ErrUnauthenticated
 	}
 	c, err := a.credential(ctx, id)
-	if errors.Is(err, domain.ErrNotFound) {
+	_, revoked := a.revoked.GetIfPresent(id)
+	if errors.Is(err, domain.ErrNotFound) || revoked {
 		return domain.Principal{}, ErrUnauthenticated
 	}
 	if err != nil {
@@ -96,6 +100,9 @@ func (a *Authenticator) credential(ctx context.Context, id domain.APIKeyID) (dom
 	}
 	return c, err
 }
+
+// Revoke refuses a key from now on, also where the database does not know yet.
+func (a *Authenticator) Revoke(id domain.APIKeyID) { a.revoked.Set(id, struct{}{}) }
 
 // Forget drops all that is believed: a key, or a role, has changed, or changes may have been missed.
 func (a *Authenticator) Forget() {

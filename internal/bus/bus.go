@@ -6,9 +6,11 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -26,13 +28,19 @@ const (
 	positionKey = "position"
 )
 
+// errNotTaken: the bus was ended, or has not begun, and not every consumer has taken an event.
+var errNotTaken = errors.New("not every consumer has taken the event")
+
 // Consumer takes one event. It is called again until it returns nil, in the log's order.
 type Consumer func(ctx context.Context, e eventlog.CloudEvent) error
 
 // Bus publishes events and runs consumers.
 type Bus struct {
-	channel *gochannel.GoChannel
-	router  *message.Router
+	channel   *gochannel.GoChannel
+	router    *message.Router
+	consumers int
+	mu        sync.Mutex
+	taken     map[string]int // how many consumers have taken an event that is being published
 }
 
 // New returns a bus with consumers by name. Run must be called before anything is published.
@@ -42,20 +50,21 @@ func New(logger *slog.Logger, consumers map[string]Consumer) (*Bus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the bus: %w", err)
 	}
-	// A consumer's panic becomes an error; the message is then not acknowledged, and comes again.
-	router.AddMiddleware(middleware.Recoverer)
-	b := &Bus{router: router, channel: gochannel.NewGoChannel(
-		gochannel.Config{BlockPublishUntilSubscriberAck: true}, log)}
+	b := &Bus{router: router, consumers: len(consumers), taken: map[string]int{},
+		channel: gochannel.NewGoChannel(gochannel.Config{BlockPublishUntilSubscriberAck: true}, log)}
 	for name, c := range consumers {
 		retry := middleware.Retry{MaxRetries: 1 << 30, InitialInterval: retryFirst, MaxInterval: retryMost,
 			Multiplier: 2, Logger: log}
-		h := router.AddConsumerHandler(name, topic, b.channel, handler(c))
+		h := router.AddConsumerHandler(name, topic, b.channel, b.handler(c))
 		h.AddMiddleware(retry.Middleware)
 	}
+	// A consumer's panic becomes an error. What is added last is innermost: outside of retry, the message would
+	// come again at once, and again.
+	router.AddMiddleware(middleware.Recoverer)
 	return b, nil
 }
 
-func handler(c Consumer) message.NoPublishHandlerFunc {
+func (b *Bus) handler(c Consumer) message.NoPublishHandlerFunc {
 	return func(m *message.Message) error {
 		var e eventlog.CloudEvent
 		if err := json.Unmarshal(m.Payload, &e); err != nil {
@@ -66,7 +75,13 @@ func handler(c Consumer) message.NoPublishHandlerFunc {
 			return fmt.Errorf("read a message's position: %w", err)
 		}
 		e.Position = eventlog.Position(at)
-		return c(m.Context(), e)
+		if err := c(m.Context(), e); err != nil {
+			return err
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.taken[m.UUID]++
+		return nil
 	}
 }
 
@@ -76,10 +91,8 @@ func (b *Bus) Run(ctx context.Context) error { return b.router.Run(ctx) }
 // Running is closed when the consumers are there.
 func (b *Bus) Running() <-chan struct{} { return b.router.Running() }
 
-// Close ends the consumers.
-func (b *Bus) Close() error { return b.router.Close() }
-
-// Publish hands events over, one after the other, and returns when each was taken.
+// Publish hands events over, one after the other, and returns when each was taken by all consumers. It is for
+// one caller at a time.
 func (b *Bus) Publish(ctx context.Context, events []eventlog.CloudEvent) error {
 	for _, e := range events {
 		payload, err := json.Marshal(e)
@@ -89,12 +102,25 @@ func (b *Bus) Publish(ctx context.Context, events []eventlog.CloudEvent) error {
 		m := message.NewMessage(e.ID, payload)
 		m.SetContext(ctx)
 		m.Metadata.Set(positionKey, strconv.FormatUint(uint64(e.Position), 10))
+		b.settled(m.UUID) // what came late of an earlier try does not count
 		if err := b.channel.Publish(topic, m); err != nil {
 			return fmt.Errorf("publish: %w", err)
 		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx) // not taken for certain
+		switch taken := b.settled(m.UUID); {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case taken < b.consumers:
+			return errNotTaken // the channel does not say so, where there are no subscribers any more
 		}
 	}
 	return nil
+}
+
+// settled says how many consumers have taken an event.
+func (b *Bus) settled(id string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	taken := b.taken[id]
+	delete(b.taken, id)
+	return taken
 }

@@ -126,6 +126,8 @@ func (r *reply) data() ([]byte, error) {
 		switch {
 		case err != nil && ok && (bytes.Equal(data, done) || jsontext.Value(data).IsValid()):
 			return data, nil // what is whole needs no end of line
+		case err != nil && !ok && !begun(line):
+			return nil, garbage()
 		case err != nil:
 			return nil, err
 		case ok && len(data) > 0:
@@ -145,6 +147,19 @@ func field(line []byte) bool {
 		}
 	}
 	return len(line) == 0
+}
+
+// begun reports whether line, which was cut off, may be the beginning of one of a stream of events.
+func begun(line []byte) bool {
+	if field(line) || bytes.HasPrefix(dataField, line) {
+		return true
+	}
+	for _, f := range fields {
+		if bytes.HasPrefix(f, line) {
+			return true
+		}
+	}
+	return false
 }
 
 // line returns the next line without its end; with an error, what there is of it.

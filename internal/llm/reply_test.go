@@ -114,7 +114,7 @@ func TestReplyFails(t *testing.T) {
 		"comments only":        {": secret\n\n", codeCut, true},
 		"no end":               {say("a"), codeCut, false},
 		"within a line":        {say("a") + say("b")[:90], codeCut, false},
-		"a page":               {"<html>secret</html>", codeCut, true},
+		"a page":               {"<html>secret</html>", codeGarbage, false},
 		"a page of lines":      {"<html>\nsecret\n</html>", codeGarbage, false},
 		"a page after a token": {say("a") + "<html>\nsecret\n</html>", codeGarbage, false},
 		"bytes":                {say("a") + "data: \x00\xff\xfe\n\n", codeGarbage, false},
