@@ -70,6 +70,7 @@ type remembered struct {
 	body   string
 	began  string // the kind of its first event
 	at     time.Time
+	first  bool // it made the thing
 	before *remembered
 	length int
 }
@@ -84,7 +85,8 @@ func (r *remembered) with(m eventlog.Meta, kind string) *remembered {
 	if r != nil && r.step == m.Step {
 		return r
 	}
-	n := &remembered{step: m.Step, body: m.Body, began: kind, at: m.At, before: r, length: 1}
+	n := &remembered{step: m.Step, body: m.Body, began: kind, at: m.At, first: r == nil, before: r,
+		length: 1}
 	if r != nil {
 		n.length = r.length + 1
 	}
@@ -112,7 +114,7 @@ func (r *remembered) trimmed() *remembered {
 func (r *remembered) find(step uuid.UUID, now time.Time) *remembered {
 	for n, i := r, 0; n != nil && i < rememberMost; n, i = n.before, i+1 {
 		if n.step == step {
-			if n.before == nil || now.Sub(n.at) <= rememberFor {
+			if n.first || now.Sub(n.at) <= rememberFor {
 				return n
 			}
 			return nil

@@ -21,7 +21,8 @@ type Hub struct {
 	replies map[domain.ReplyID]*Run
 	known   chan struct{} // closed when another reply is made known; nil: nobody waits
 	closed  bool
-	work    sync.WaitGroup
+	making  int           // replies that are being made
+	idle    chan struct{} // closed when none is; nil: nobody waits
 	free    func(time.Duration, func()) *time.Timer
 }
 
@@ -113,13 +114,13 @@ func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
 		close(h.known)
 		h.known = nil
 	}
-	h.work.Add(1)
+	h.making++
 	if h.closed {
 		cancel(errShutdown)
 	}
 	h.mu.Unlock()
 	go func() {
-		defer h.work.Done()
+		defer h.made()
 		defer cancel(nil)
 		r.finish(work(ctx, r))
 		h.free(keepEnded, func() {
@@ -130,17 +131,38 @@ func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
 	}()
 }
 
+// made notes that a reply's end is settled.
+func (h *Hub) made() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.making--; h.making == 0 && h.idle != nil {
+		close(h.idle)
+		h.idle = nil
+	}
+}
+
+// quiet is closed when no reply is being made.
+func (h *Hub) quiet() <-chan struct{} {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.idle == nil {
+		h.idle = make(chan struct{})
+	}
+	idle := h.idle
+	if h.making == 0 {
+		close(idle)
+		h.idle = nil
+	}
+	return idle
+}
+
 // Drain takes no new replies, gives those under way some time to end by themselves, ends the rest as
 // interrupted, and waits until all ends are in the log, or until the context ends.
 func (h *Hub) Drain(ctx context.Context, patience time.Duration) error {
 	h.mu.Lock()
 	h.closed = true
 	h.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		h.work.Wait()
-		close(done)
-	}()
+	done := h.quiet()
 	select {
 	case <-done:
 		return nil

@@ -1,0 +1,255 @@
+package commands
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"go.uber.org/goleak"
+
+	"prelude/domain"
+	"prelude/domain/preset"
+	"prelude/domain/session"
+	"prelude/internal/esnode"
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// keys has every key but those that were destroyed. A key follows from its id.
+type keys struct {
+	mu        sync.Mutex
+	destroyed map[domain.KeyID]bool
+}
+
+func (k *keys) Ensure(_ context.Context, ids ...domain.KeyID) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, id := range ids {
+		if k.destroyed[id] {
+			return &domain.Error{Kind: domain.Conflict, Code: "erased"}
+		}
+	}
+	return nil
+}
+
+func (k *keys) Find(_ context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	found := map[domain.KeyID]*eventlog.Key{}
+	for _, id := range ids {
+		if k.destroyed[id] {
+			continue
+		}
+		raw := sha256.Sum256([]byte(id))
+		key, err := eventlog.NewKey(raw[:])
+		if err != nil {
+			return nil, err
+		}
+		found[id] = key
+	}
+	return found, nil
+}
+
+// script is a model that says what a test wants.
+type script struct {
+	says func(ctx context.Context, req ModelRequest) iter.Seq2[Chunk, error]
+}
+
+func (script) Route(name string) (Route, bool) {
+	return Route{Name: "demo", Target: "demo", WindowTokens: 100_000, Total: time.Minute}, name == "demo"
+}
+
+func (s script) Routes() []Route {
+	r, _ := s.Route("demo")
+	return []Route{r}
+}
+
+func (s script) Stream(ctx context.Context, _ Route, req ModelRequest) iter.Seq2[Chunk, error] {
+	if s.says == nil {
+		return saying("Hello.")(ctx, req)
+	}
+	return s.says(ctx, req)
+}
+
+// saying is a model that says pieces of text and then stops.
+func saying(pieces ...string) func(context.Context, ModelRequest) iter.Seq2[Chunk, error] {
+	return func(context.Context, ModelRequest) iter.Seq2[Chunk, error] {
+		return func(yield func(Chunk, error) bool) {
+			for _, p := range pieces {
+				if !yield(Chunk{Text: p}, nil) {
+					return
+				}
+			}
+			yield(Chunk{Finish: "stop"}, nil)
+		}
+	}
+}
+
+// waiting is a model that begins, waits until it is released or its context ends, and stops.
+func waiting(release <-chan struct{}) func(context.Context, ModelRequest) iter.Seq2[Chunk, error] {
+	return func(ctx context.Context, _ ModelRequest) iter.Seq2[Chunk, error] {
+		return func(yield func(Chunk, error) bool) {
+			if !yield(Chunk{Text: "Well"}, nil) {
+				return
+			}
+			select {
+			case <-release:
+				yield(Chunk{Text: ".", Finish: "stop"}, nil)
+			case <-ctx.Done():
+				yield(Chunk{}, context.Cause(ctx))
+			}
+		}
+	}
+}
+
+const (
+	acme = domain.OrgID("org_1")
+	olga = domain.UserID("usr_1")
+	mara = domain.UserID("usr_2")
+)
+
+// rig is a log on a node of its own, and an engine over it.
+type rig struct {
+	*Engine
+	t    *testing.T
+	keys *keys
+	hub  *Hub
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cmd") // t.TempDir is too long a name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "node.sock")
+	node, err := esnode.Start(context.Background(), esnode.Config{Dir: dir, Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := eventstore.Open(eventstore.Config{Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(store.Close(), node.Close(), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	k := &keys{destroyed: map[domain.KeyID]bool{}}
+	return (&rig{t: t, keys: k}).over(&eventlog.Log{Store: store, Keys: k})
+}
+
+// over is an engine over a log, with nothing in its memory.
+func (r *rig) over(log *eventlog.Log) *rig {
+	n := &rig{t: r.t, keys: r.keys, hub: NewHub(slog.New(slog.DiscardHandler))}
+	n.Engine = NewEngine(log, script{}, slog.New(slog.DiscardHandler))
+	r.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := n.hub.Drain(ctx, 0); err != nil {
+			r.t.Error(err)
+		}
+	})
+	return n
+}
+
+// other is another process over the same log.
+func (r *rig) other() *rig { return r.over(r.Log) }
+
+// at sets the clock.
+func (r *rig) at(t time.Time) { r.Now = func() time.Time { return t } }
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// by is a new command of a user's, who is an admin.
+func by(u domain.UserID) Meta {
+	return Meta{By: domain.Principal{Org: acme, User: u, Key: "key_1", Role: domain.Admin}, Command: uuid.New(),
+		Correlation: "req_1"}
+}
+
+// repeatable is a new command with an idempotency key.
+func repeatable(u domain.UserID, body string) Meta {
+	m := by(u)
+	m.Repeatable, m.Body = true, []byte(body)
+	return m
+}
+
+func (r *rig) head() eventlog.Position {
+	r.t.Helper()
+	at, err := r.Log.Head(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return at
+}
+
+// records are a stream's, opened.
+func (r *rig) records(s eventlog.Stream) (all []eventlog.Record) {
+	r.t.Helper()
+	for rec, err := range r.Log.Read(r.t.Context(), s, 0, eventlog.Forwards) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		all = append(all, rec)
+	}
+	if err := r.Log.Open(r.t.Context(), all); err != nil {
+		r.t.Fatal(err)
+	}
+	return all
+}
+
+func (r *rig) presets() Presets { return Presets{r.Engine} }
+
+func (r *rig) sessions() Sessions {
+	return Sessions{Engine: r.Engine, Hub: r.hub, Producer: session.Producer{Instance: "one", Boot: 1}}
+}
+
+// session starts a session on the model.
+func (r *rig) session(u domain.UserID) domain.SessionID {
+	r.t.Helper()
+	s, err := r.sessions().Start(r.t.Context(), StartSession{Model: "demo"}, by(u))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s.State.ID
+}
+
+func draft(name string) preset.Draft {
+	return preset.Draft{Name: name, Instructions: "Be kind.", Model: "demo",
+		Context: preset.Context{Strategy: preset.TruncateOldest}}
+}
+
+// create creates a preset of the org's.
+func (r *rig) create(u domain.UserID, slug string) domain.PresetID {
+	r.t.Helper()
+	left, err := r.tryCreate(slug, by(u))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return left.State.ID
+}
+
+func (r *rig) tryCreate(slug string, m Meta) (Preset, error) {
+	return r.presets().Create(r.t.Context(), CreatePreset{Scope: preset.OrgScope, Slug: slug, Draft: draft(slug)}, m)
+}
+
+// refused expects a refusal with a code.
+func refused(t *testing.T, err error, code string) *domain.Error {
+	t.Helper()
+	var e *domain.Error
+	if !errors.As(err, &e) || e.Code != code {
+		t.Fatalf("got %v, want %s", err, code)
+	}
+	return e
+}
