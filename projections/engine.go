@@ -155,7 +155,7 @@ func (e *Engine) commit(ctx context.Context, r Reader, from eventlog.Position, b
 		return from, nil
 	}
 	batch = r.wanted(batch)
-	if err := e.Log.Open(ctx, batch, "o."); err != nil {
+	if err := e.open(ctx, batch); err != nil {
 		return from, err
 	}
 	err := e.apply(ctx, r, from, batch, to)

@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +21,22 @@ func decode(raw eventlog.Raw) (eventlog.Record, error) {
 	stream, named := eventlog.ParseStream(raw.Stream)
 	return eventlog.Record{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position,
 		Name: raw.Type, Event: broken{err}}, named
+}
+
+// open opens what is under an org's key. An event whose texts do not open stands broken in the batch.
+func (e *Engine) open(ctx context.Context, batch []eventlog.Record) error {
+	err := e.Log.Open(ctx, batch, "o.")
+	if !errors.Is(err, eventlog.ErrSealed) {
+		return err
+	}
+	for i := range batch {
+		if err := e.Log.Open(ctx, batch[i:i+1], "o."); errors.Is(err, eventlog.ErrSealed) {
+			batch[i].Event = broken{err}
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unread is the fault of a batch with an event that cannot be read.

@@ -54,6 +54,12 @@ func TestViews_park_the_stream_of_an_event_that_cannot_be_applied(t *testing.T) 
 			th.revision++
 			return a.raw(th.stream, th.revision-1, "preset.edited.v1", `{"at":7}`)
 		},
+		"a text that does not open": func(a *author, th *thing[preset.Preset, preset.Event]) eventlog.Position {
+			th.revision++
+			return a.raw(th.stream, th.revision-1, "preset.edited.v1", `{"content":{"name":{"key":"`+
+				string(domain.OrgKey(acme))+`","sealed":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}},`+
+				`"at":"2026-03-01T00:00:00Z"}`)
+		},
 		"a gap where an unknown event stands": func(a *author, th *thing[preset.Preset, preset.Event]) eventlog.Position {
 			th.revision++
 			a.raw(th.stream, th.revision-1, "preset.praised.v9", `{}`)

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -17,6 +18,9 @@ type Keys interface {
 	// Find gives the keys that exist; those that do not, or were destroyed, are absent.
 	Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID]*Key, error)
 }
+
+// ErrSealed: a text cannot be opened with its key: it was changed, or moved to another place.
+var ErrSealed = errors.New("a sealed text does not open")
 
 // Open opens the secrets of records in place, with one question to the vault. A secret whose key is
 // gone is marked so; without Keys all stay sealed. Keys whose id has one of the prefixes only, if
@@ -70,7 +74,7 @@ func openRecord(r *Record, keys map[domain.KeyID]*Key, prefixes []string) error 
 		}
 		text, err := key.Open(s.Sealed, aad(r.Stream, field, s.Key))
 		if err != nil {
-			failed = fmt.Errorf("open %s of %s: %w", field, r.Name, err)
+			failed = fmt.Errorf("%w: %s of %s: %w", ErrSealed, field, r.Name, err)
 			return
 		}
 		s.Text = string(text)
@@ -120,7 +124,7 @@ func (l *Log) OpenAll(ctx context.Context, all []Sealed) error {
 		}
 		text, err := keys[s.Key].Open(s.Sealed, aad(all[i].Stream, all[i].Field, s.Key))
 		if err != nil {
-			return fmt.Errorf("open %s: %w", all[i].Field, err)
+			return fmt.Errorf("%w: %s: %w", ErrSealed, all[i].Field, err)
 		}
 		s.Text = string(text)
 	}
