@@ -245,7 +245,13 @@ func (r *rig) tryCreate(slug string, m Meta) (Preset, error) {
 }
 
 // refused expects a refusal with a code.
-func refused(t *testing.T, err error, code string) *domain.Error {
+func refused(t *testing.T, err error, code string) {
+	t.Helper()
+	_ = refusal(t, err, code)
+}
+
+// refusal is refused, and gives the refusal.
+func refusal(t *testing.T, err error, code string) *domain.Error {
 	t.Helper()
 	var e *domain.Error
 	if !errors.As(err, &e) || e.Code != code {

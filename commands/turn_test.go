@@ -73,7 +73,7 @@ func TestPost_lets_one_of_several_turns_at_once_through(t *testing.T) {
 			won = o.Reply
 			continue
 		}
-		refs = append(refs, refused(t, o.err, "reply_under_way").Ref)
+		refs = append(refs, refusal(t, o.err, "reply_under_way").Ref)
 	}
 	for _, ref := range refs {
 		if won == "" || ref != string(won) {

@@ -39,6 +39,15 @@ type Secret struct {
 // Seal returns text to be kept under key.
 func Seal(key KeyID, text string) Secret { return Secret{Key: key, Text: text} }
 
+// SealJSON returns the JSON of v to be kept under key.
+func SealJSON(key KeyID, v any) Secret {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // a mistake in a type
+	}
+	return Seal(key, string(b))
+}
+
 // IsZero says that there is no text at all.
 func (s Secret) IsZero() bool { return s.Key == "" && s.Text == "" && s.Sealed == nil }
 

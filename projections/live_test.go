@@ -97,7 +97,41 @@ func TestLive_lets_a_quiet_tail_pass(t *testing.T) {
 		a.take(name)
 	}
 	cancel()
-	<-done
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// While the store is away nothing is believed; once it is back, a quiet tail from before holds nobody up.
+func TestLive_comes_back_after_an_outage(t *testing.T) {
+	t.Parallel()
+	log, node := newNode(t)
+	a := newAuthor(t, log, 16)
+	a.newPreset(acme, a.found(acme))
+	a.take("one")
+	pool, _ := database(t)
+	e := newEngine(log, pool, ViewsReader())
+	down := make(chan struct{}, 10)
+	l := &Live{Log: log, Progress: e.Progress, Logger: e.Logger, Down: []func(){func() { down <- struct{}{} }}}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx, make(chan struct{})) }()
+	running(t, e, ViewsReader())
+	until(t, e, Views, a.last)
+	node.stop()
+	<-down
+	if e.Progress.Watched() {
+		t.Error("it is up without a store")
+	}
+	node.start()
+	a.take("two")
+	until(t, e, Views, a.last)
+	a.newSession(acme, a.presets[0].state.Owner)
+	until(t, e, Views, a.last)
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
 }
 
 // take claims a name: an event that no reader wants.

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"prelude/domain"
+	"prelude/domain/apikey"
 	"prelude/domain/org"
 	"prelude/domain/preset"
 	"prelude/domain/user"
@@ -103,6 +104,32 @@ func TestViews_park_the_stream_of_an_event_that_cannot_be_applied(t *testing.T) 
 				t.Errorf("%d sessions", n)
 			}
 		})
+	}
+}
+
+// The audit has no revisions that must follow each other: only the parking itself holds later events back.
+func TestParked_stream_waits_in_the_audit_too(t *testing.T) {
+	t.Parallel()
+	log := newLog(t)
+	a := newAuthor(t, log, 17)
+	by := a.found(acme)
+	s := eventlog.APIKeyStream(acme, id[domain.APIKeyID](domain.APIKeyPrefix, a.next()))
+	a.raw(s, eventlog.None, "apikey.issued.v1", `{"at":7}`)
+	a.append(s, 0, by, apikey.Revoked{By: by, At: a.now()})
+	a.newPreset(acme, by)
+	pool, dsn := database(t)
+	e := newEngine(log, pool, ViewsReader())
+	running(t, e, ViewsReader())
+	until(t, e, Views, a.last)
+	n := a.newPreset(acme, by)
+	a.append(s, 1, by, apikey.Revoked{By: by, At: a.now()}) // in a later batch
+	until(t, e, Views, a.last)
+	count := "SELECT count(*) FROM views_1.audit WHERE object = $1"
+	if got := ask[int](t, dsn, count, s.Object()); got != 0 {
+		t.Errorf("%d entries of the parked stream", got)
+	}
+	if got := ask[int](t, dsn, count, n.stream.Object()); got != 1 {
+		t.Errorf("%d entries of the other", got)
 	}
 }
 

@@ -45,28 +45,56 @@ func (keys) Find(_ context.Context, ids ...domain.KeyID) (map[domain.KeyID]*even
 	return found, nil
 }
 
+// node is an event node that can be stopped and started.
+type node struct {
+	t       testing.TB
+	dir     string
+	running *esnode.Node
+}
+
+func (n *node) socket() string { return filepath.Join(n.dir, "node.sock") }
+
+func (n *node) start() {
+	n.t.Helper()
+	var err error
+	n.running, err = esnode.Start(context.Background(), esnode.Config{Dir: n.dir, Socket: n.socket()})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+func (n *node) stop() {
+	n.t.Helper()
+	if err := n.running.Close(); err != nil {
+		n.t.Error(err)
+	}
+}
+
 // newLog is an empty log on a node of its own.
 func newLog(t testing.TB) *eventlog.Log {
+	t.Helper()
+	log, _ := newNode(t)
+	return log
+}
+
+func newNode(t testing.TB) (*eventlog.Log, *node) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "prj") // t.TempDir is too long a name for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "node.sock")
-	node, err := esnode.Start(context.Background(), esnode.Config{Dir: dir, Socket: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	store, err := eventstore.Open(eventstore.Config{Socket: socket})
+	n := &node{t: t, dir: dir}
+	n.start()
+	store, err := eventstore.Open(eventstore.Config{Socket: n.socket()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(store.Close(), node.Close(), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(store.Close(), n.running.Close(), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
 	})
-	return &eventlog.Log{Store: store, Keys: keys{}}
+	return &eventlog.Log{Store: store, Keys: keys{}}, n
 }
 
 // database is a database with everything made, and its DSN as the superuser, who sees all rows.

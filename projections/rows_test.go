@@ -3,10 +3,12 @@ package projections
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"prelude/domain"
 	"prelude/domain/preset"
 	"prelude/internal/eventlog"
 )
@@ -112,5 +114,39 @@ func TestRows_hold_the_state_that_the_commands_answer_with(t *testing.T) {
 	}
 	if read.ETag() != p.ETag() {
 		t.Errorf("the row's ETag is another one: %s", state)
+	}
+}
+
+func TestReply_has_a_row_from_its_start_to_its_end(t *testing.T) {
+	t.Parallel()
+	log := newLog(t)
+	a := newAuthor(t, log, 18)
+	s := a.newSession(acme, a.found(acme))
+	a.post(s)
+	assembled := a.last
+	reply := s.state.UnderWay.Reply
+	a.end(s, 1)
+	pool, dsn := database(t)
+	e := newEngine(log, pool)
+	records := recordsFor(t, log, ViewsReader())
+	row := func() string {
+		return ask[string](t, dsn, `SELECT concat_ws(' ', role, status, owner, key_id, sealed IS NULL, instance, boot,
+			about->>'position', about->>'end_position', about->>'code', about->'usage'->>'output_tokens')
+			FROM views_1.messages WHERE id = $1`, reply)
+	}
+	head := fmt.Sprint(" ", s.state.Owner, " ")
+	apply(t, e, ViewsReader(), records[:len(records)-1], func() int { return 1 << 30 })
+	if got, want := row(), fmt.Sprint("assistant running", head, " t one 7 ", assembled); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	at := e.Progress.At(Views)
+	end := records[len(records)-1:]
+	if _, err := e.commit(t.Context(), ViewsReader(), at, end, a.last); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprint("assistant failed", head, domain.SessionKey(acme, s.state.ID), " f one 7 ", assembled, " ",
+		a.last, " upstream_cut 5")
+	if got := row(); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
 	}
 }

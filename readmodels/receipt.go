@@ -17,14 +17,15 @@ import (
 
 // Receipt is what a model saw for a reply, rebuilt from its sources and held against its proof.
 type Receipt struct {
-	Reply     domain.ReplyID
-	Preset    *session.PresetVersion
-	Variables map[string]json.RawMessage // nil: withheld
-	Manifest  receipt.Manifest
-	Parts     []ReceiptPart
-	Complete  bool             // every part could be rebuilt
-	Verified  bool             // every HMAC was made again from the rebuilt bytes
-	Request   *receipt.Request // nil where it is not complete
+	Reply      domain.ReplyID
+	Preset     *session.PresetVersion
+	Variables  map[string]json.RawMessage // nil: withheld
+	Manifest   receipt.Manifest
+	Parameters *receipt.Parameters // nil: erased
+	Parts      []ReceiptPart
+	Complete   bool             // every part could be rebuilt
+	Verified   bool             // it is complete, and every HMAC was made again from the rebuilt bytes
+	Request    *receipt.Request // nil where it is not complete
 }
 
 // ReceiptPart is a part with its text, or why it is withheld.
@@ -45,17 +46,16 @@ type assembled struct {
 	whole     domain.KeyID
 }
 
-// Receipt rebuilds what the model saw for a reply of the caller's.
-func (r *Reader) Receipt(ctx context.Context, who domain.Principal, id domain.ReplyID) (Receipt, error) {
-	m, err := r.Reply(ctx, who, id)
-	if err != nil {
-		return Receipt{}, err
-	}
+// Receipt rebuilds what the model saw for a reply that the caller was given by [Reader.Reply].
+func (r *Reader) Receipt(ctx context.Context, who domain.Principal, m Message) (Receipt, error) {
 	a, err := r.assembled(ctx, m)
 	if err != nil {
 		return Receipt{}, err
 	}
-	rc := Receipt{Reply: id, Preset: a.preset, Manifest: a.manifest}
+	rc := Receipt{Reply: domain.ReplyID(m.ID), Preset: a.preset, Manifest: a.manifest}
+	if p, ok := a.manifest.Asked(); ok {
+		rc.Parameters = &p
+	}
 	if !a.variables.Gone {
 		rc.Variables = map[string]json.RawMessage{}
 		if a.variables.Text != "" {
@@ -188,7 +188,7 @@ func (r *Reader) presetPart(ctx context.Context, who domain.Principal, p receipt
 // verify makes every HMAC again. The request is only there where no part is withheld.
 func (r *Reader) verify(ctx context.Context, rc *Receipt, a assembled) error {
 	ids := []domain.KeyID{a.whole}
-	rc.Complete = true
+	rc.Complete = rc.Parameters != nil
 	pieces := make([]receipt.Piece, len(rc.Parts))
 	for i, p := range rc.Parts {
 		rc.Complete = rc.Complete && p.Withheld == ""
@@ -202,16 +202,14 @@ func (r *Reader) verify(ctx context.Context, rc *Receipt, a assembled) error {
 	same := func(id domain.KeyID, text, mac []byte) bool {
 		return keys[id] != nil && bytes.Equal(keys[id].MAC(receipt.Format, text), mac)
 	}
-	rc.Verified = true
-	for i, p := range rc.Parts {
-		if p.Withheld == "" {
-			rc.Verified = rc.Verified && same(p.Key, pieces[i].Bytes(), p.MAC)
-		}
-	}
 	if !rc.Complete {
 		return nil
 	}
-	request := receipt.Render(a.manifest.Model, a.manifest.Settings, a.manifest.Extra, pieces)
+	rc.Verified = true
+	for i, p := range rc.Parts {
+		rc.Verified = rc.Verified && same(p.Key, pieces[i].Bytes(), p.MAC)
+	}
+	request := receipt.Render(a.manifest.Model, rc.Parameters.Settings, rc.Parameters.Extra, pieces)
 	rc.Request = &request
 	rc.Verified = rc.Verified && same(a.whole, request.Bytes(), a.manifest.MAC)
 	return nil

@@ -204,7 +204,8 @@ func (s *server) stop() error {
 	if shut := <-down; shut != nil {
 		err = errors.Join(err, s.http.Close())
 	}
-	return err
+	// A request that was answered last may have begun one more reply.
+	return errors.Join(err, s.hub.Drain(ctx, 0))
 }
 
 // prepare makes the server ready: it waits until the readers have caught up, closes the replies that an

@@ -1,6 +1,7 @@
 package preset
 
 import (
+	"encoding/json"
 	"time"
 
 	"prelude/domain"
@@ -94,10 +95,11 @@ type Content struct {
 	Description  domain.Secret `json:"description"`
 	Instructions domain.Secret `json:"instructions"`
 	Variables    []Declared    `json:"variables"`
-	Tags         []string      `json:"tags"`
+	Tags         domain.Secret `json:"tags"` // a JSON list
 	Language     string        `json:"language,omitempty"`
 	Model        string        `json:"model"`
-	Settings     Settings      `json:"settings"`
+	Settings     Settings      `json:"settings"` // but for the stops
+	Stop         domain.Secret `json:"stop"`     // a JSON list
 	Context      Context       `json:"context"`
 	Locked       bool          `json:"locked"`
 }
@@ -116,9 +118,11 @@ func (d Draft) content(org domain.OrgID) Content {
 	key := domain.OrgKey(org)
 	c := Content{
 		Name: domain.Seal(key, d.Name), Description: domain.Seal(key, d.Description),
-		Instructions: domain.Seal(key, d.Instructions), Tags: d.Tags, Language: d.Language,
+		Instructions: domain.Seal(key, d.Instructions), Language: d.Language,
+		Tags: list(key, d.Tags), Stop: list(key, d.Settings.Stop),
 		Model: d.Model, Settings: d.Settings, Context: d.Context, Locked: d.Locked,
 	}
+	c.Settings.Stop = nil
 	for _, v := range d.Variables {
 		c.Variables = append(c.Variables, Declared{
 			Name: v.Name, Type: v.Type, Required: v.Required,
@@ -129,12 +133,29 @@ func (d Draft) content(org domain.OrgID) Content {
 	return c
 }
 
+// list is a list of texts to be kept under key; none where it is empty.
+func list(key domain.KeyID, texts []string) domain.Secret {
+	if len(texts) == 0 {
+		return domain.Secret{}
+	}
+	return domain.SealJSON(key, texts)
+}
+
+// listed reads what list wrote; nothing where it was erased.
+func listed(s domain.Secret) (texts []string) {
+	if json.Unmarshal([]byte(s.Text), &texts) != nil {
+		return nil
+	}
+	return texts
+}
+
 func (c Content) draft() Draft {
 	d := Draft{
 		Name: c.Name.Text, Description: c.Description.Text, Instructions: c.Instructions.Text,
-		Tags: c.Tags, Language: c.Language, Model: c.Model, Settings: c.Settings,
+		Tags: listed(c.Tags), Language: c.Language, Model: c.Model, Settings: c.Settings,
 		Context: c.Context, Locked: c.Locked,
 	}
+	d.Settings.Stop = listed(c.Stop)
 	for _, v := range c.Variables {
 		d.Variables = append(d.Variables, Variable{
 			Name: v.Name, Type: v.Type, Required: v.Required,

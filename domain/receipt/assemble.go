@@ -153,8 +153,9 @@ type MAC func(key domain.KeyID, text []byte) []byte
 func (a Assembly) Manifest(plan Plan, whole domain.KeyID, mac MAC) Manifest {
 	m := Manifest{
 		Format: Format, Renderer: Renderer, Tokenizer: Tokenizer, Model: plan.Model,
-		Target: plan.Target, Settings: plan.Settings, Extra: plan.Extra,
-		Window: a.Window, LeftOut: a.LeftOut, MAC: mac(whole, a.Request.Bytes()),
+		Target:     plan.Target,
+		Parameters: domain.SealJSON(whole, Parameters{plan.Settings, plan.Extra}),
+		Window:     a.Window, LeftOut: a.LeftOut, MAC: mac(whole, a.Request.Bytes()),
 		Parts: make([]Part, len(a.Pieces)),
 	}
 	for i, p := range a.Pieces {

@@ -1,6 +1,10 @@
 package receipt
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"prelude/domain"
+)
 
 // Format names how a request becomes the bytes that are proven.
 const Format = "receipt/1"
@@ -47,18 +51,28 @@ type LeftOut struct {
 	Reason string `json:"reason"`
 }
 
+// Parameters are how a model was asked besides the messages. People wrote them, or programs for people.
+type Parameters struct {
+	Settings Settings                   `json:"settings"`
+	Extra    map[string]json.RawMessage `json:"extra,omitempty"` // passed on as an OpenAI client sent it
+}
+
+// Asked reads the parameters of a manifest that was opened; false: they were erased.
+func (m Manifest) Asked() (p Parameters, ok bool) {
+	return p, json.Unmarshal([]byte(m.Parameters.Text), &p) == nil
+}
+
 // Manifest says of what a request was made. MAC is the HMAC of the request's canonical bytes under
 // the session's key.
 type Manifest struct {
-	Format    string                     `json:"format"`
-	Renderer  int                        `json:"renderer"`
-	Tokenizer string                     `json:"tokenizer"`
-	Model     string                     `json:"model"`
-	Target    string                     `json:"target"`
-	Settings  Settings                   `json:"parameters"`
-	Extra     map[string]json.RawMessage `json:"extra,omitempty"` // as an OpenAI client sent it
-	Window    Window                     `json:"window"`
-	Parts     []Part                     `json:"parts"`
-	LeftOut   []LeftOut                  `json:"left_out"`
-	MAC       []byte                     `json:"hmac"`
+	Format     string        `json:"format"`
+	Renderer   int           `json:"renderer"`
+	Tokenizer  string        `json:"tokenizer"`
+	Model      string        `json:"model"`
+	Target     string        `json:"target"`
+	Parameters domain.Secret `json:"parameters"` // the JSON of Parameters, under the key of the whole
+	Window     Window        `json:"window"`
+	Parts      []Part        `json:"parts"`
+	LeftOut    []LeftOut     `json:"left_out"`
+	MAC        []byte        `json:"hmac"`
 }

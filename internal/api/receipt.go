@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/base64"
+	"encoding/json"
 
 	"prelude/commands"
 	"prelude/domain/preset"
@@ -20,7 +21,7 @@ type receiptBody struct {
 	Model      string            `json:"model"`
 	Target     string            `json:"target"`
 	Tokenizer  string            `json:"tokenizer"`
-	Parameters settingsBody      `json:"parameters"`
+	Parameters *settingsBody     `json:"parameters"`
 	Window     receipt.Window    `json:"window"`
 	Parts      []receiptPart     `json:"parts"`
 	LeftOut    []receipt.LeftOut `json:"left_out"`
@@ -55,9 +56,10 @@ type receiptSource struct {
 
 // requestBody is the request, rebuilt; a message that is withheld says why and how long it is.
 type requestBody struct {
-	Model    string           `json:"model"`
-	Messages []requestMessage `json:"messages"`
-	Settings settingsBody     `json:"settings"`
+	Model    string                     `json:"model"`
+	Messages []requestMessage           `json:"messages"`
+	Settings *settingsBody              `json:"settings"`
+	Extra    map[string]json.RawMessage `json:"extra,omitempty"`
 }
 
 type requestMessage struct {
@@ -72,7 +74,11 @@ func receiptOf(r readmodels.Receipt, include bool) receiptBody {
 	id, mac, verified := string(r.Reply), encode(r.Manifest.MAC), r.Verified
 	b.Reply, b.HMAC, b.Verified, b.Complete = &id, &mac, &verified, r.Complete
 	b.Variables = r.Variables
-	if r.Variables == nil {
+	if r.Parameters != nil {
+		settings := settingsOf(r.Parameters.Settings)
+		b.Parameters = &settings
+	}
+	if r.Variables == nil || r.Parameters == nil {
 		b.Withheld = "erased"
 	}
 	for i, p := range r.Parts {
@@ -86,7 +92,7 @@ func receiptOf(r readmodels.Receipt, include bool) receiptBody {
 
 func manifestOf(m receipt.Manifest, p *session.PresetVersion) receiptBody {
 	b := receiptBody{Format: m.Format, Renderer: m.Renderer, Model: m.Model, Target: m.Target,
-		Tokenizer: m.Tokenizer, Parameters: settingsOf(m.Settings), Window: m.Window,
+		Tokenizer: m.Tokenizer, Window: m.Window,
 		LeftOut: some(m.LeftOut), Parts: []receiptPart{}}
 	if p != nil {
 		b.Preset = &receiptPreset{string(p.ID), p.Version, string(p.Hash), text(p.Selector)}
@@ -103,8 +109,11 @@ func manifestOf(m receipt.Manifest, p *session.PresetVersion) receiptBody {
 func encode(mac []byte) string { return base64.StdEncoding.EncodeToString(mac) }
 
 func requestOf(r readmodels.Receipt) *requestBody {
-	b := &requestBody{Model: r.Manifest.Model, Settings: settingsOf(r.Manifest.Settings),
-		Messages: []requestMessage{}}
+	b := &requestBody{Model: r.Manifest.Model, Messages: []requestMessage{}}
+	if p := r.Parameters; p != nil {
+		settings := settingsOf(p.Settings)
+		b.Settings, b.Extra = &settings, p.Extra
+	}
 	for _, p := range r.Parts {
 		m := requestMessage{Role: p.Role, Withheld: p.Withheld}
 		if p.Withheld == "" {
@@ -124,15 +133,15 @@ func requestOf(r readmodels.Receipt) *requestBody {
 // previewOf is the receipt that the next request would have, without the proof.
 func previewOf(p commands.Preview) receiptBody {
 	m := receipt.Manifest{Format: receipt.Format, Renderer: receipt.Renderer, Tokenizer: receipt.Tokenizer,
-		Model: p.Plan.Model, Target: p.Plan.Target, Settings: p.Plan.Settings,
-		Window: p.Assembly.Window, LeftOut: p.Assembly.LeftOut}
+		Model: p.Plan.Model, Target: p.Plan.Target, Window: p.Assembly.Window, LeftOut: p.Assembly.LeftOut}
 	for _, piece := range p.Assembly.Pieces {
 		n := len(piece.Bytes())
 		m.Parts = append(m.Parts, receipt.Part{Role: piece.Role, Source: piece.Source, Length: n,
 			Tokens: receipt.Tokens(n)})
 	}
 	b := manifestOf(m, p.Preset)
-	b.Variables, b.Complete = p.Values, true
+	settings := settingsOf(p.Plan.Settings)
+	b.Variables, b.Parameters, b.Complete = p.Values, &settings, true
 	if b.Variables == nil {
 		b.Variables = preset.Values{}
 	}

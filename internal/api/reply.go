@@ -83,10 +83,11 @@ func (s *Server) getReceipt(ctx context.Context, in *receiptIn) (*bodyOnly[recei
 	if _, err := s.wait(ctx, in.Query, viewsReader); err != nil {
 		return nil, err
 	}
-	if _, err := s.replyAtEnd(ctx, in.Who, domain.ReplyID(in.ID)); err != nil {
+	m, err := s.replyAtEnd(ctx, in.Who, domain.ReplyID(in.ID))
+	if err != nil {
 		return nil, err
 	}
-	r, err := s.Read.Receipt(ctx, in.Who, domain.ReplyID(in.ID))
+	r, err := s.Read.Receipt(ctx, in.Who, m)
 	if err != nil {
 		return nil, err
 	}

@@ -199,6 +199,17 @@ func TestCache(t *testing.T) {
 	})
 }
 
+func TestRevoke_refuses_a_key_at_once_though_the_database_does_not_know_yet(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.accepts()
+	r.Revoke(keyID)
+	r.refuses("Bearer " + token)
+	r.Forget()
+	r.refuses("Bearer " + token)
+	newRig(t).accepts() // another process asks the database
+}
+
 func TestKey_that_was_issued_just_now_is_looked_for_once_more(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
