@@ -5,13 +5,14 @@ BIN := $(CURDIR)/.bin
 PRELUDE_DATA ?= $(CURDIR)/.prelude
 export PRELUDE_DATA
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+OPENSEARCH_PORT ?= 9200
 LINT_VERSION := v2.15.0
 VULN_VERSION := v1.9.0
 
 .PHONY: help run build test short lint vuln opensearch openapi clean
 
 help: ## List what can be done.
-	@sed -n "s|^\([a-z]*\):.*## \(.*\)|  make \1\t\2|p" $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## Set up what is missing and run Prelude with everything embedded.
 	@deploy/setup run
@@ -42,10 +43,12 @@ vuln: ## Look for known vulnerabilities, and say so where the database cannot be
 		echo "govulncheck: its database cannot be reached from here; nothing was checked"; \
 	else echo "$$out"; exit $$code; fi
 
-opensearch: ## Run an OpenSearch node on port 9200, with its data beside Prelude's.
-	@echo "when it is ready: export OPENSEARCH_URL=http://127.0.0.1:9200"
-	@mkdir -p $(PRELUDE_DATA)
-	@tail -f /dev/null | internal/search/node/start $(PRELUDE_DATA)/opensearch 9200
+opensearch: ## Run an OpenSearch node on OPENSEARCH_PORT (9200), with its data beside Prelude's.
+	@echo "when it is ready: export OPENSEARCH_URL=http://127.0.0.1:$(OPENSEARCH_PORT)"
+	@mkdir -p $(PRELUDE_DATA)/opensearch
+	@# It ends when its input does; that of a pipe which we hold open at both ends never does.
+	@in=$(PRELUDE_DATA)/opensearch.in; test -p $$in || mkfifo $$in; \
+		exec internal/search/node/start $(PRELUDE_DATA)/opensearch $(OPENSEARCH_PORT) <>$$in
 
 openapi: ## Write the OpenAPI document and its examples anew.
 	$(GO) test ./cmd/prelude -run TestExamples -count=1 -update

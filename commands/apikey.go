@@ -49,16 +49,18 @@ func (h APIKeys) Issue(ctx context.Context, cmd IssueKey, meta Meta) (Left[apike
 	if err != nil {
 		return Left[apikey.Key]{}, "", err
 	}
-	meta.rule = rule
 	if !domain.ValidID(domain.UserPrefix, string(owner)) {
 		return Left[apikey.Key]{}, "", errNoUser
 	}
-	_, there, err := exists[user.User, user.Event](ctx, h.Engine, eventlog.UserStream(meta.By.Org, owner))
+	u, there, err := exists[user.User, user.Event](ctx, h.Engine, eventlog.UserStream(meta.By.Org, owner))
 	if err != nil {
 		return Left[apikey.Key]{}, "", err
 	}
 	if !there {
 		return Left[apikey.Key]{}, "", errNoUser
+	}
+	if meta.rule, err = ownersToo(meta.By, u, rule); err != nil {
+		return Left[apikey.Key]{}, "", err
 	}
 	return h.issue(ctx, owner, cmd, meta)
 }
@@ -71,6 +73,15 @@ func keyVerb(who domain.Principal, owner domain.UserID) authz.Verb {
 		return authz.OwnKey
 	}
 	return authz.OthersKey
+}
+
+// ownersToo is the rule that allows who a key of u's, beyond the rule that was asked: who has an owner's key is
+// an owner, and only owners make owners.
+func ownersToo(who domain.Principal, u user.User, asked string) (rule string, err error) {
+	if u.Role != domain.Owner || who.User == u.ID {
+		return asked, nil
+	}
+	return authz.May(who, authz.OwnersKey, authz.Thing{Org: u.Org, Owner: u.ID})
 }
 
 func (h APIKeys) issue(ctx context.Context, owner domain.UserID, cmd IssueKey, meta Meta,
@@ -101,6 +112,13 @@ func (h APIKeys) Revoke(ctx context.Context, id domain.APIKeyID, meta Meta) (Lef
 			m.rule, err = authz.May(m.By, keyVerb(m.By, k.User), authz.Thing{Org: k.Org, Owner: k.User})
 			if err != nil {
 				return nil, domain.ErrNotFound // others' keys are not listed either
+			}
+			u, _, err := exists[user.User, user.Event](ctx, h.Engine, eventlog.UserStream(k.Org, k.User))
+			if err != nil {
+				return nil, err
+			}
+			if m.rule, err = ownersToo(m.By, u, m.rule); err != nil {
+				return nil, err
 			}
 			return k.Revoke(m.By.User, h.Now())
 		})

@@ -63,7 +63,7 @@ func (e *Engine) release(ctx context.Context, stream eventlog.Stream, thing stri
 	return err
 }
 
-// abandoned says whether who holds the name does not exist, or goes by another name now.
+// abandoned says whether who holds the name does not exist, was deleted long ago, or goes by another name now.
 func (e *Engine) abandoned(ctx context.Context, s eventlog.Stream, c claim.Claim) (bool, error) {
 	if c.Thing == "" || c.Released {
 		return false, nil
@@ -74,7 +74,8 @@ func (e *Engine) abandoned(ctx context.Context, s eventlog.Stream, c claim.Claim
 	case presetName:
 		p, there, err := exists[preset.Preset, preset.Event](ctx, e,
 			eventlog.PresetStream(o, domain.PresetID(c.Thing)))
-		return !there || presetClaim(o, p.Scope, p.Owner, p.Slug) != s, err
+		long := p.DeletedAt != nil && e.Now().Sub(*p.DeletedAt) >= freeAfter
+		return !there || long || presetClaim(o, p.Scope, p.Owner, p.Slug) != s, err
 	case handleName:
 		_, there, err := exists[user.User, user.Event](ctx, e,
 			eventlog.UserStream(o, domain.UserID(c.Thing)))

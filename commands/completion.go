@@ -53,6 +53,7 @@ func (h Sessions) Complete(ctx context.Context, cmd Complete, meta Meta) (Comple
 	meta = meta.Step("post")
 	meta.rule = rule
 	done := Completed{Reply: domain.ReplyID(meta.derive(domain.ReplyPrefix, 0))}
+	defer h.Hub.expect(done.Reply)()
 	key := domain.DayKey(meta.By.Org, meta.By.User, h.Now().Format("2006-01-02"))
 	var t turn
 	started := h.Now()
@@ -101,7 +102,7 @@ func (h Sessions) prepareCompletion(ctx context.Context, cmd Complete, key domai
 	if len(cmd.Messages) == 0 {
 		return t, errNoMessages
 	}
-	t.plan.Extra, t.plan.Refuse = cmd.Extra, true
+	t.plan.Refuse = true
 	pieces := make([]receipt.Piece, len(cmd.Messages))
 	for i, msg := range cmd.Messages {
 		pieces[i] = receipt.Piece{Role: msg.Role, Text: msg.Content, Raw: msg.Raw, Key: key,
@@ -126,11 +127,8 @@ func (h Sessions) completionTarget(ctx context.Context, cmd Complete, who domain
 			return turn{}, errNoVariables
 		}
 		t, err := h.bare(cmd.Asked)
-		t.plan.Settings = cmd.Settings
-		if n := cmd.Settings.MaxOutputTokens; n > 0 {
-			t.plan.Reserve = n
-		}
-		return t, err
+		t.plan.Settings, t.plan.Extra = cmd.Settings, cmd.Extra
+		return t.reserved(cmd.Settings), err
 	}
 	c, err := h.choose(ctx, who, *cmd.Preset)
 	if err != nil {
@@ -145,10 +143,34 @@ func (h Sessions) completionTarget(ctx context.Context, cmd Complete, who domain
 		return t, err
 	}
 	if c.version.Content.Locked {
+		t.plan.Extra = harmless(cmd.Extra)
 		return t, refuseSystem(cmd.Messages)
 	}
-	t.plan.Settings = over(t.plan.Settings, cmd.Settings)
-	return t, nil
+	t.plan.Settings, t.plan.Extra = over(t.plan.Settings, cmd.Settings), cmd.Extra
+	return t.reserved(cmd.Settings), nil
+}
+
+// reserved keeps as much of the window for the reply as the client asks for.
+func (t turn) reserved(client receipt.Settings) turn {
+	if n := client.MaxOutputTokens; n > 0 {
+		t.plan.Reserve = n
+	}
+	return t
+}
+
+// harmless leaves of what a client sent besides what does not change how a locked preset answers.
+func harmless(extra map[string]json.RawMessage) map[string]json.RawMessage {
+	kept := map[string]json.RawMessage{}
+	for _, name := range []string{"tools", "tool_choice", "parallel_tool_calls", "user", "metadata",
+		"safety_identifier", "prompt_cache_key"} {
+		if v, ok := extra[name]; ok {
+			kept[name] = v
+		}
+	}
+	if len(kept) == 0 {
+		return nil
+	}
+	return kept
 }
 
 func refuseSystem(messages []receipt.Message) error {
@@ -226,14 +248,4 @@ func (h Sessions) endCompletion(meta Meta) ender {
 			})
 		return left.Position, won, err
 	}
-}
-
-// CloseLostCompletion ends a completion whose producer is gone.
-func (h Sessions) CloseLostCompletion(ctx context.Context, o domain.OrgID, reply domain.ReplyID,
-) (Left[completion.Completion], error) {
-	meta := Meta{By: domain.Principal{Org: o, Job: "lost"}, Command: newCommand()}.Step("lost")
-	return transact(ctx, h.Engine, eventlog.CompletionStream(o, reply), meta,
-		func(c completion.Completion, _ *Meta) ([]completion.Event, error) {
-			return c.End(session.Lost(reply), h.Now())
-		})
 }

@@ -20,15 +20,17 @@ type Hub struct {
 	mu      sync.Mutex
 	replies map[domain.ReplyID]*Run
 	known   chan struct{} // closed when another reply is made known; nil: nobody waits
-	closed  bool
-	making  int           // replies that are being made
-	idle    chan struct{} // closed when none is; nil: nobody waits
+	closed  bool          // what begins is ended at once
+	shut    bool          // what begins is not made at all: the log may be closed
+	expects map[domain.ReplyID]int // replies whose start is being appended
+	making  int                    // replies that are being made
+	idle    chan struct{}          // closed when none is; nil: nobody waits
 	free    func(time.Duration, func()) *time.Timer
 }
 
 // NewHub returns an empty hub.
 func NewHub(logger *slog.Logger) *Hub {
-	return &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, free: time.AfterFunc}
+	return &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, expects: map[domain.ReplyID]int{}, free: time.AfterFunc}
 }
 
 // keepEnded is how long an ended reply stays in the hub: until the views surely have it.
@@ -104,7 +106,8 @@ func (h *Hub) Await(ctx context.Context, id domain.ReplyID) *Run {
 	}
 }
 
-// start makes a reply known, and makes it in a goroutine that the hub waits for.
+// start makes a reply known, and makes it in a goroutine that the hub waits for. After Close it ends the reply
+// here alone: the next start of the process closes it in the log.
 func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r.cancel = cancel
@@ -114,11 +117,18 @@ func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
 		close(h.known)
 		h.known = nil
 	}
-	h.making++
+	shut := h.shut
+	if !shut {
+		h.making++
+	}
 	if h.closed {
 		cancel(errShutdown)
 	}
 	h.mu.Unlock()
+	if shut {
+		r.finish(ending(failure(ctx, nil), 0, time.Now()))
+		return
+	}
 	go func() {
 		defer h.made()
 		defer cancel(nil)
@@ -175,6 +185,21 @@ func (h *Hub) Drain(ctx context.Context, patience time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+}
+
+// Close ends what is under way as interrupted, waits as Drain does, and from then on nothing is made: a request
+// that outlives its connection may still come to its reply, when the log is being closed.
+func (h *Hub) Close(ctx context.Context) error {
+	for {
+		err := h.Drain(ctx, 0)
+		h.mu.Lock()
+		h.shut = err != nil || h.making == 0
+		shut := h.shut
+		h.mu.Unlock()
+		if shut {
+			return err
+		}
 	}
 }
 

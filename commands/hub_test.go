@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -221,6 +222,73 @@ func TestDrain(t *testing.T) {
 				t.Errorf("%+v: %v", end, err)
 			}
 		}
+	})
+}
+
+func TestClose(t *testing.T) {
+	t.Parallel()
+	t.Run("makes nothing of what begins afterwards", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			h, r := newTestHub(), &Run{Reply: "rpl_1"}
+			if err := h.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			h.start(r, func(context.Context, *Run) Ending {
+				t.Error("it is made")
+				return Ending{}
+			})
+			if end, ended := r.Ended(); !ended || end.Status != "failed" || end.Code != "interrupted" {
+				t.Errorf("%+v, ended %v", end, ended)
+			}
+		})
+	})
+	t.Run("is done when no reply is made any more, whatever begins meanwhile", func(t *testing.T) {
+		t.Parallel()
+		h := newTestHub()
+		var all sync.WaitGroup
+		var made atomic.Int64
+		runs := make([]*Run, 50)
+		for i := range runs {
+			runs[i] = &Run{Reply: domain.ReplyID(strings.Repeat("x", i+1))}
+			all.Go(func() {
+				h.start(runs[i], func(ctx context.Context, r *Run) Ending {
+					made.Add(1)
+					defer made.Add(-1)
+					return working(time.Hour)(ctx, r)
+				})
+			})
+		}
+		if err := h.Close(t.Context()); err != nil || made.Load() != 0 {
+			t.Errorf("%d are made: %v", made.Load(), err)
+		}
+		all.Wait()
+		if made.Load() != 0 {
+			t.Errorf("%d are made afterwards", made.Load())
+		}
+		for _, r := range runs {
+			if end, ended := r.Ended(); !ended || end.Code != "interrupted" {
+				t.Errorf("%+v, ended %v", end, ended)
+			}
+		}
+	})
+	t.Run("gives up with its context, and makes nothing more all the same", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			h, release := newTestHub(), make(chan struct{})
+			h.start(&Run{Reply: "rpl_1"}, func(context.Context, *Run) Ending { <-release; return Ending{} })
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v", err)
+			}
+			late := &Run{Reply: "rpl_2"}
+			h.start(late, working(time.Hour))
+			if _, ended := late.Ended(); !ended {
+				t.Error("it is made")
+			}
+			close(release)
+		})
 	})
 }
 

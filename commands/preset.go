@@ -181,8 +181,8 @@ func (h Presets) Delete(ctx context.Context, id domain.PresetID, meta Meta) (Pre
 			}
 			return p.Delete(m.By.User, h.Now())
 		})
-	if err == nil && !left.Replayed {
-		p := left.State
+	// A repeat releases too: a crash may lie between the two.
+	if p := left.State; err == nil && p.DeletedAt != nil {
 		err = h.release(ctx, presetClaim(p.Org, p.Scope, p.Owner, p.Slug), string(id), freeAfter, meta)
 	}
 	return left, err

@@ -62,7 +62,7 @@ func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
 	}
 	var e session.End
 	var used *receipt.Usage
-	length := 0
+	length, tools := 0, 0
 	for chunk, err := range h.Models.Stream(ctx, t.route, req) {
 		if err != nil {
 			e = failure(ctx, err)
@@ -80,12 +80,14 @@ func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
 		room := session.MaxReply - length
 		whole := len(chunk.Text) <= room
 		chunk.Text = session.Cut(chunk.Text, room)
-		if length = r.add(chunk); !whole {
+		tools += len(chunk.ToolCalls)
+		if length = r.add(chunk); !whole || tools > session.MaxReply {
 			e.Finish = "length"
 			break
 		}
 	}
-	e.Text = r.Text()
+	done, _ := r.Peek()
+	e.Text, e.Tools = string(done.Text), encodeTools(done.Tools)
 	e.Usage = usage(used, t, len(e.Text))
 	return e
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"time"
 
 	"prelude/domain"
 	"prelude/domain/preset"
@@ -39,7 +38,7 @@ type chosen struct {
 
 // choose resolves a preset for use by who. What who may not see is unknown.
 func (e *Engine) choose(ctx context.Context, who domain.Principal, arg PresetArg) (*chosen, error) {
-	id, selector, name := arg.ID, arg.Selector, string(arg.ID)
+	id, selector, name := arg.ID, arg.Selector, ""
 	if id == "" {
 		selector, name = arg.Name.Selector, arg.Name.String()
 		var err error
@@ -60,6 +59,9 @@ func (e *Engine) choose(ctx context.Context, who domain.Principal, arg PresetArg
 	version, err := p.Select(selector)
 	if err != nil {
 		return nil, with(err, "preset")
+	}
+	if name == "" {
+		name = Name{Own: p.Scope == preset.UserScope, Slug: p.Slug}.String()
 	}
 	return &chosen{preset: p, version: version, ref: session.PresetRef{
 		ID: id, Name: name, Selector: selector, Version: version.Number}}, nil
@@ -245,6 +247,3 @@ func (h Sessions) Restore(ctx context.Context, id domain.SessionID, meta Meta) (
 		return s.Restore(m.By.User, h.Now())
 	})
 }
-
-// grace is how long after its time-out a reply without an end is still thought to be under way.
-const grace = 30 * time.Second

@@ -61,6 +61,7 @@ func (h Sessions) post(ctx context.Context, cmd PostMessage, meta Meta) (Posted,
 	meta = meta.Step("post")
 	posted := Posted{Message: domain.MessageID(meta.derive(domain.MessagePrefix, 0)),
 		Reply: domain.ReplyID(meta.derive(domain.ReplyPrefix, 0))}
+	defer h.Hub.expect(posted.Reply)()
 	var t turn
 	started := h.Now()
 	left, err := h.change(ctx, cmd.Session, meta, func(s session.Session, m *Meta) ([]session.Event, error) {
@@ -96,27 +97,6 @@ func (h Sessions) post(ctx context.Context, cmd PostMessage, meta Meta) (Posted,
 			Position: left.Position}, t, h.endTurn(meta))
 	}
 	return posted, nil
-}
-
-// lost says whether a reply is under way that nobody makes any more: its producer was this instance before
-// it was started anew, or is silent beyond its own time-out.
-func (h Sessions) lost(s session.Session) bool {
-	u := s.UnderWay
-	if u == nil {
-		return false
-	}
-	restarted := u.Producer.Instance == h.Producer.Instance && u.Producer.Boot < h.Producer.Boot
-	return restarted || h.Now().After(u.Until.Add(grace))
-}
-
-// CloseLost ends a reply whose producer is gone.
-func (h Sessions) CloseLost(ctx context.Context, o domain.OrgID, id domain.SessionID, reply domain.ReplyID,
-) (Session, error) {
-	meta := Meta{By: domain.Principal{Org: o, Job: "lost"}, Command: newCommand()}.Step("lost")
-	return transact(ctx, h.Engine, eventlog.SessionStream(o, id), meta,
-		func(s session.Session, _ *Meta) ([]session.Event, error) {
-			return s.End(session.Lost(reply), h.Now())
-		})
 }
 
 // prepare resolves the preset and fills the model's window.

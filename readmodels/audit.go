@@ -36,9 +36,11 @@ type entryRow struct {
 	Command  string
 	Fields   []string
 	Data     []byte
+	Private  bool // it is about another's own preset
 }
 
-// Audit lists what happened in the caller's org, the newest first.
+// Audit lists what happened in the caller's org, the newest first. Of others' own presets it has no words, and an
+// auditor reads no notes.
 func (r *Reader) Audit(ctx context.Context, who domain.Principal, f AuditFilter, p Page,
 ) (List[eventlog.Entry], error) {
 	if _, err := authz.May(who, authz.SeeAudit, authz.Thing{Org: who.Org}); err != nil {
@@ -51,13 +53,19 @@ func (r *Reader) Audit(ctx context.Context, who domain.Principal, f AuditFilter,
 	compare, direction := p.order()
 	var rows []entryRow
 	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(fmt.Sprintf(`SELECT pos, id, kind, object, revision, at, user_id, key_id, job, rule, command,
-				fields, data FROM views_1.audit
-			WHERE org = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR object = $3)
-			AND ($4 = '' OR kind = $4) AND ($5::timestamptz IS NULL OR at >= $5)
-			AND ($6::timestamptz IS NULL OR at < $6) AND pos %s $7 ORDER BY pos %s LIMIT $8`,
-			compare, direction), who.Org, f.Actor, f.Object, f.Kind, f.From, f.To, from.N, p.Limit+1).
-			Query(scan(&rows))
+		// A preset that the views do not have counts as another's.
+		b.Queue(fmt.Sprintf(`SELECT a.*, named.preset IS NOT NULL AND p.scope IS DISTINCT FROM 'org'
+				AND p.owner IS DISTINCT FROM $9 AS private
+			FROM (SELECT pos, id, kind, object, revision, at, user_id, key_id, job, rule, command, fields, data
+				FROM views_1.audit
+				WHERE org = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR object = $3)
+				AND ($4 = '' OR kind = $4) AND ($5::timestamptz IS NULL OR at >= $5)
+				AND ($6::timestamptz IS NULL OR at < $6) AND pos %s $7 ORDER BY pos %s LIMIT $8) a
+			CROSS JOIN LATERAL (SELECT CASE WHEN a.kind LIKE 'preset.%%' THEN a.object
+				ELSE a.data->'preset'->>'id' END AS preset) named
+			LEFT JOIN views_1.presets p ON p.org = $1 AND p.id = named.preset
+			ORDER BY a.pos %[2]s`, compare, direction), who.Org, f.Actor, f.Object, f.Kind, f.From, f.To,
+			from.N, p.Limit+1, who.User).Query(scan(&rows))
 	})
 	if err != nil {
 		return List[eventlog.Entry]{}, wrap("list the audit", err)
@@ -70,6 +78,12 @@ func (r *Reader) Audit(ctx context.Context, who domain.Principal, f AuditFilter,
 			Command: row.Command, Fields: row.Fields}
 		if err := json.Unmarshal(row.Data, &entries[i].Data); err != nil {
 			return List[eventlog.Entry]{}, wrap("read an entry", err)
+		}
+		if row.Private {
+			entries[i] = entries[i].Wordless()
+		}
+		if who.Role == domain.Auditor {
+			delete(entries[i].Data, "note")
 		}
 	}
 	return list(entries, p.Limit, func(e eventlog.Entry) cursor { return cursor{N: int64(e.Position)} }), nil

@@ -43,6 +43,7 @@ type About struct {
 	Length    int                    `json:"length_bytes"`
 	At        time.Time              `json:"at"`
 	EndedAt   *time.Time             `json:"ended_at"`
+	Tools     domain.Secret          `json:"tools"` // a JSON list of tool calls
 	Position  eventlog.Position      `json:"position"`
 	EndedPos  eventlog.Position      `json:"end_position"`
 }
@@ -95,7 +96,7 @@ func (r *Reader) Messages(ctx context.Context, who domain.Principal, id domain.S
 // openMessages reads rows and opens their texts, with one question to the vault.
 func (r *Reader) openMessages(ctx context.Context, org domain.OrgID, rows []messageRow) ([]Message, error) {
 	messages := make([]Message, len(rows))
-	sealed := make([]eventlog.Sealed, len(rows))
+	sealed := make([]eventlog.Sealed, 0, 2*len(rows))
 	for i, row := range rows {
 		m := &messages[i]
 		*m = Message{ID: row.ID, Session: domain.SessionID(row.Session), Role: row.Role, Status: row.Status,
@@ -103,14 +104,15 @@ func (r *Reader) openMessages(ctx context.Context, org domain.OrgID, rows []mess
 		if err := json.Unmarshal(row.About, &m.About); err != nil {
 			return nil, wrap("read a message", err)
 		}
-		sealed[i] = eventlog.Sealed{Stream: m.stream(), Field: m.field(),
-			Secret: domain.Secret{Key: domain.KeyID(row.KeyID), Sealed: row.Sealed}}
+		text := domain.Secret{Key: domain.KeyID(row.KeyID), Sealed: row.Sealed}
+		sealed = append(sealed, eventlog.Sealed{Stream: m.stream(), Field: m.field(), Secret: text},
+			eventlog.Sealed{Stream: m.stream(), Field: "tool_calls", Secret: m.Tools})
 	}
 	if err := r.Log.OpenAll(ctx, sealed); err != nil {
 		return nil, err
 	}
 	for i := range messages {
-		messages[i].Text = sealed[i].Secret
+		messages[i].Text, messages[i].Tools = sealed[2*i].Secret, sealed[2*i+1].Secret
 	}
 	return messages, nil
 }

@@ -184,11 +184,13 @@ func readVersions(rows []versionRow, of preset.Preset) ([]Version, error) {
 // PublishedPresets lists the presets that the caller may use as models, at most limit, own ones first.
 func (r *Reader) PublishedPresets(ctx context.Context, who domain.Principal, limit int,
 ) ([]preset.Preset, error) {
+	_, denied := authz.May(who, authz.UsePreset, authz.Thing{Org: who.Org, Scope: string(preset.OrgScope)})
 	var rows []stateRow
 	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
 		b.Queue(`SELECT state, pos FROM views_1.presets
-			WHERE org = $1 AND (scope = 'org' OR owner = $2) AND status = 'published'
-			ORDER BY scope = 'user' DESC, created_at, id LIMIT $3`, who.Org, who.User, limit).Query(scan(&rows))
+			WHERE org = $1 AND (scope = 'org' AND $4 OR scope = 'user' AND owner = $2) AND status = 'published'
+			ORDER BY scope = 'user' DESC, created_at, id LIMIT $3`, who.Org, who.User, limit, denied == nil).
+			Query(scan(&rows))
 	})
 	if err != nil {
 		return nil, wrap("list models", err)

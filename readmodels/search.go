@@ -82,8 +82,12 @@ func (r *Reader) SearchPresets(ctx context.Context, who domain.Principal, q Sear
 	return found, r.confirm(ctx, who, hits.Hits, &found)
 }
 
+// maxOffset is how deep a search goes: the engines take no more than the first 10,000.
+const maxOffset = 9900
+
+// next says how the search goes on, if it can be asked to.
 func (f *Found) next(q SearchQuery) {
-	if f.HasMore {
+	if f.HasMore = f.HasMore && q.Offset+q.Limit <= maxOffset; f.HasMore {
 		f.Next = cursor{N: int64(q.Offset + q.Limit)}.encode()
 	}
 }
@@ -94,7 +98,7 @@ func SearchOffset(text string) (int, error) {
 		return 0, nil
 	}
 	c, err := Page{Cursor: text}.cursor()
-	if err != nil || c.N < 0 || c.N > 9900 {
+	if err != nil || c.N < 0 || c.N > maxOffset {
 		return 0, ErrCursor
 	}
 	return int(c.N), nil

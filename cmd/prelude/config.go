@@ -10,8 +10,14 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/alecthomas/kong"
 )
 
 // Config is the whole configuration, read once. The zero value of what is optional means that Prelude
@@ -22,13 +28,38 @@ type Config struct {
 	EventStore       string `env:"PRELUDE_EVENTSTORE" placeholder:"esdb://…" help:"A KurrentDB; none: the embedded node." name:"eventstore"`
 	NodeListen       string `env:"PRELUDE_NODE_LISTEN" placeholder:"HOST:PORT" help:"A loopback address on which the embedded node answers other clients."`
 	DatabaseURL      string `env:"DATABASE_URL" placeholder:"postgres://…" help:"A Postgres; none: one that Prelude runs." name:"database-url"`
+	DatabasePoolURL  string `env:"DATABASE_POOL_URL" placeholder:"postgres://…" help:"The same Postgres for questions, by the user prelude_login; none: DATABASE_URL's user takes that role." name:"database-pool-url"`
 	OpenSearchURL    string `env:"OPENSEARCH_URL" placeholder:"http://…" help:"An OpenSearch; none: Postgres searches." name:"opensearch-url"`
 	OpenSearchPrefix string `env:"PRELUDE_OPENSEARCH_PREFIX" default:"presets" help:"The beginning of the index's name, where several installations share an OpenSearch." name:"opensearch-prefix"`
 	OpenAIBaseURL    string `env:"OPENAI_BASE_URL" placeholder:"http://…/v1" help:"An OpenAI-compatible server for the models openai/…" name:"openai-base-url"`
 	OpenAIKey        string `env:"OPENAI_API_KEY" placeholder:"KEY" help:"Its key." name:"openai-api-key"`
-	OpenAIWindow     int    `env:"OPENAI_WINDOW_TOKENS" default:"128000" help:"The window of its models, in tokens." name:"openai-window-tokens"`
+	OpenAIWindow     string `env:"OPENAI_WINDOW_TOKENS" default:"128000" help:"The window of its models, in tokens." name:"openai-window-tokens"`
 	MasterKeyFile    string `env:"PRELUDE_MASTER_KEY_FILE" placeholder:"FILE" help:"The master key; the default is master.key in the data folder." type:"path"`
+	Instance         string `env:"PRELUDE_INSTANCE" placeholder:"ID" help:"This installation's id, noted in the data folder at the first start; the default is a random one."`
 	LogLevel         string `env:"PRELUDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
+
+	neither map[string]bool // variables of switches that say neither yes nor no
+}
+
+// toggle reads a switch. What is neither yes nor no is noted: check tells of it beside all other faults.
+type toggle struct{ cfg *Config }
+
+// IsBool says that a switch needs no value.
+func (toggle) IsBool() bool { return true }
+
+// Decode takes a value from a variable, and the name alone as yes.
+func (t toggle) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	text := "yes"
+	if ctx.Scan.Peek().Type == kong.FlagValueToken {
+		text = strings.ToLower(ctx.Scan.Pop().String())
+	}
+	yes := slices.Contains([]string{"yes", "true", "1"}, text)
+	if t.cfg.neither == nil {
+		t.cfg.neither = map[string]bool{}
+	}
+	t.cfg.neither[ctx.Value.Tag.Envs[0]] = !yes && !slices.Contains([]string{"no", "false", "0", ""}, text)
+	target.SetBool(yes)
+	return nil
 }
 
 // check tells all faults of the configuration together.
@@ -48,22 +79,47 @@ func (c *Config) check() error {
 	if host, _, err := net.SplitHostPort(c.NodeListen); c.NodeListen != "" && (err != nil || !loopback(host)) {
 		add("PRELUDE_NODE_LISTEN", "must be a loopback host:port")
 	}
-	if c.DatabaseURL != "" && !strings.HasPrefix(c.DatabaseURL, "postgres://") &&
-		!strings.HasPrefix(c.DatabaseURL, "postgresql://") && !strings.Contains(c.DatabaseURL, "=") {
-		add("DATABASE_URL", "must begin with postgres://")
+	for name, v := range map[string]string{"DATABASE_URL": c.DatabaseURL, "DATABASE_POOL_URL": c.DatabasePoolURL} {
+		if v != "" && !strings.HasPrefix(v, "postgres://") && !strings.HasPrefix(v, "postgresql://") &&
+			!strings.Contains(v, "=") {
+			add(name, "must begin with postgres://")
+		}
+	}
+	if c.DatabasePoolURL != "" && c.DatabaseURL == "" {
+		add("DATABASE_POOL_URL", "needs a DATABASE_URL, whose user makes the tables")
 	}
 	for name, v := range map[string]string{"OPENSEARCH_URL": c.OpenSearchURL, "OPENAI_BASE_URL": c.OpenAIBaseURL} {
 		if u, err := url.Parse(v); v != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 			add(name, "must begin with http:// or https://")
 		}
 	}
-	if c.OpenAIWindow < 1024 {
-		add("OPENAI_WINDOW_TOKENS", "must be at least 1,024")
+	if c.window() < 1024 {
+		add("OPENAI_WINDOW_TOKENS", "must be a number, at least 1024")
+	}
+	if !instanceForm.MatchString(c.Instance) {
+		add("PRELUDE_INSTANCE", "must be at most 64 of a–z, A–Z, 0–9, ., _ and -")
+	}
+	for name, neither := range c.neither {
+		if neither {
+			add(name, "must be yes or no")
+		}
 	}
 	if _, err := c.level(); err != nil {
 		add("PRELUDE_LOG_LEVEL", "must be debug, info, warn or error")
 	}
 	return errors.Join(faults...)
+}
+
+var instanceForm = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,64}$`)
+
+// window is the window of the models openai/…, in tokens; 0: the text is no number. Numbers are taken as texts,
+// so that check tells of a wrong one beside all other faults.
+func (c *Config) window() int {
+	n, err := strconv.Atoi(c.OpenAIWindow)
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 func loopback(host string) bool {
@@ -104,17 +160,27 @@ func (c *Config) folder() error {
 // maxSocket is the longest path of a unix socket that every system takes.
 const maxSocket = 103
 
-// socket is the path of the embedded node's socket: in the data folder, or where that path is too long for a
-// socket, in a short private folder that is named after it.
-func (c *Config) socket() (string, error) {
+// socketPath is the path of the embedded node's socket: in the data folder, or where that path is too long for
+// a socket, in a short private folder that is named after it.
+func (c *Config) socketPath() string {
 	in := c.path("node.sock")
 	if len(in) <= maxSocket {
-		return in, nil
+		return in
 	}
 	sum := sha256.Sum256([]byte(c.Data))
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("prelude-node-%d-%x", os.Geteuid(), sum[:8]))
 	if len(dir) > maxSocket-len("/node.sock") {
 		dir = filepath.Join("/tmp", filepath.Base(dir))
+	}
+	return filepath.Join(dir, "node.sock")
+}
+
+// socket is socketPath, with its folder made, which is ours alone.
+func (c *Config) socket() (string, error) {
+	path := c.socketPath()
+	dir := filepath.Dir(path)
+	if dir == filepath.Clean(c.Data) {
+		return path, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", fmt.Errorf("make the socket's folder: %w", err)
@@ -127,5 +193,5 @@ func (c *Config) socket() (string, error) {
 	if !ok || !info.IsDir() || int(st.Uid) != os.Geteuid() || info.Mode().Perm() != 0o700 {
 		return "", fmt.Errorf("the folder %s is not ours alone: remove it, or use a shorter data path", dir)
 	}
-	return filepath.Join(dir, "node.sock"), nil
+	return path, nil
 }

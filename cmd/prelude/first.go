@@ -19,8 +19,8 @@ const defaultOrg = "default"
 // devFile holds the address and a key for shells; make run writes it.
 const devFile = "dev.env"
 
-// instance is this installation's id: a file in the data folder, else PRELUDE_INSTANCE.
-func (c *Config) instance() (string, error) {
+// instanceID is this installation's id: that in the data folder, else the configured one, else a random one.
+func (c *Config) instanceID() (string, error) {
 	text, err := os.ReadFile(c.path("instance"))
 	if err == nil {
 		return strings.TrimSpace(string(text)), nil
@@ -28,7 +28,7 @@ func (c *Config) instance() (string, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the instance's id: %w", err)
 	}
-	id := os.Getenv("PRELUDE_INSTANCE")
+	id := c.Instance
 	if id == "" {
 		id = uuid.NewString()
 	}

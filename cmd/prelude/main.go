@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -23,8 +24,16 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "prelude: "+err.Error())
-		os.Exit(1)
+		os.Exit(code(err))
 	}
+}
+
+// code is what the program ends with: 2 where the command line is not understood, else 1.
+func code(err error) int {
+	if errors.Is(err, errUsage) {
+		return 2
+	}
+	return 1
 }
 
 // cli is the command line. Every flag has an environment variable.
@@ -50,6 +59,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 	exited := false
 	parser, err := kong.New(&c, kong.Name("prelude"), kong.Writers(out, errs),
 		kong.Description("A self-hosted chat backend whose unit of reuse is the preset."),
+		kong.TypeMapper(reflect.TypeFor[bool](), toggle{&c.Config}),
 		kong.Exit(func(int) { exited = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
 	if err != nil {
 		return err
@@ -59,7 +69,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return nil // --help was asked for and given
 	}
 	if err != nil {
-		return errors.Join(err, errUsage)
+		return fmt.Errorf("%w: %w", err, errUsage)
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
 	return k.Run(&c.Config, streams{out, errs})

@@ -34,7 +34,7 @@ func (migrateCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 }
 
 type rebuildCmd struct {
-	Yes bool `help:"Do it: without this it only says what it would do."`
+	Yes bool `env:"PRELUDE_REBUILD_YES" help:"Do it: without this it only says what it would do."`
 }
 
 var errRebuild = errors.New("this drops what is built from the log (read models and the search index); the vault, " +
@@ -81,7 +81,7 @@ type orgCmd struct {
 
 type orgCreateCmd struct {
 	Slug string `arg:"" help:"1 to 63 of a–z, 0–9 and -."`
-	Name string `help:"The org's name; the default is its slug."`
+	Name string `env:"PRELUDE_ORG_NAME" help:"The org's name; the default is its slug."`
 }
 
 // Run makes an org.
@@ -144,7 +144,7 @@ func readable(err error) error {
 
 type auditCmd struct {
 	Object string `arg:"" optional:"" help:"The id of a thing; none: everything."`
-	JSON   bool   `help:"One JSON object a line." name:"json"`
+	JSON   bool   `env:"PRELUDE_AUDIT_JSON" help:"One JSON object a line." name:"json"`
 }
 
 // Run replays the log, which is all it needs: no database, and so no keys and no texts.

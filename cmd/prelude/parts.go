@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,8 @@ type parts struct {
 	store  *eventstore.Store
 	log    *eventlog.Log
 	server *pgserver.Server
-	dsn    string
+	dsn    string // of who makes the tables
+	login  string // of the pool
 	pool   *pgxpool.Pool
 	vault  *vault.Vault
 	engine *commands.Engine
@@ -114,7 +116,7 @@ func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 		return p, err
 	}
 	p.models = llm.New(llm.Config{BaseURL: cfg.OpenAIBaseURL, APIKey: cfg.OpenAIKey,
-		WindowTokens: cfg.OpenAIWindow, Logger: logger})
+		WindowTokens: cfg.window(), Logger: logger})
 	p.onClose(func() error { p.models.Close(); return nil })
 	p.engine = commands.NewEngine(p.log, p.models, logger)
 	if p.logID, err = p.engine.Identify(ctx); err != nil {
@@ -127,7 +129,9 @@ func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 const databaseFile = "postgres.dsn"
 
 func (p *parts) openDatabase(ctx context.Context) error {
-	if p.dsn = p.cfg.DatabaseURL; p.dsn == "" {
+	embedded := p.cfg.DatabaseURL == ""
+	p.dsn, p.login = p.cfg.DatabaseURL, cmp.Or(p.cfg.DatabasePoolURL, p.cfg.DatabaseURL)
+	if embedded {
 		if err := p.startPostgres(ctx); err != nil {
 			return err
 		}
@@ -135,19 +139,67 @@ func (p *parts) openDatabase(ctx context.Context) error {
 	if err := postgres.Migrate(ctx, p.dsn, migrations.FS); err != nil {
 		return err
 	}
+	if embedded {
+		if err := p.logIn(ctx); err != nil {
+			return err
+		}
+	}
 	if err := postgres.Owned(ctx, p.dsn, projections.Build()...); err != nil {
 		return err
 	}
-	var err error
-	if p.pool, err = postgres.Open(ctx, p.dsn); err != nil {
+	return p.openPool(ctx)
+}
+
+// logIn lets the pool of a Postgres that Prelude runs connect as the login role, so that nothing leads back from
+// it to the superuser.
+func (p *parts) logIn(ctx context.Context) error {
+	if err := postgres.Login(ctx, p.dsn); err != nil {
 		return err
 	}
-	p.onClose(func() error { p.pool.Close(); return nil })
+	var err error
+	p.login, err = pgserver.As(p.dsn, postgres.LoginRole)
+	return err
+}
+
+func (p *parts) openPool(ctx context.Context) error {
+	var err error
+	if p.pool, err = postgres.Open(ctx, p.login); err != nil {
+		return err
+	}
+	p.onClose(func() error { within(closePool, p.pool.Close); return nil })
+	session, current, err := postgres.Users(ctx, p.pool)
+	if err != nil {
+		return err
+	}
+	p.logger.Debug("the pool is open", "session_user", session, "current_user", current)
+	if p.login != p.cfg.DatabaseURL && session != postgres.LoginRole {
+		return fmt.Errorf("the pool came in as %s, and must as %s", session, postgres.LoginRole)
+	}
 	return nil
 }
 
+// How long a close may take of what may hang with a Postgres that hangs.
+const (
+	closePool     = 500 * time.Millisecond
+	closePostgres = 1500 * time.Millisecond // then it is stopped the hard way, which the next start recovers from
+)
+
+// within waits for f, but not for longer than d: whatever f still waits for ends with the process.
+func within(d time.Duration, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(d):
+	}
+}
+
 func (p *parts) startPostgres(ctx context.Context) error {
-	server, err := pgserver.Start(ctx, pgserver.Config{Dir: p.cfg.path("postgres"), Logger: p.logger})
+	server, err := pgserver.Start(ctx, pgserver.Config{Dir: p.cfg.path("postgres"),
+		Patience: closePostgres, Logger: p.logger})
 	if errors.Is(err, pgserver.ErrInUse) {
 		dsn, readErr := os.ReadFile(p.cfg.path(databaseFile))
 		if readErr != nil {

@@ -53,9 +53,22 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 		logger.Info("ready", "address", srv.url(), "start_ms", time.Since(began).Milliseconds())
 		return greet(ctx, p, srv.url(), c.DevEnv, s)
 	}
-	err = srv.run(ctx)
-	return errors.Join(err, p.Close())
+	ended := make(chan error, 1)
+	go func() { ended <- errors.Join(srv.run(ctx), p.Close()) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-ended:
+		return err
+	case <-time.After(stopWithin):
+		return errLate
+	}
 }
+
+var errLate = errors.New("a part did not close in time; what was acknowledged is in the log")
 
 // server is all that runs.
 type server struct {
@@ -77,7 +90,7 @@ type server struct {
 
 func newServer(p *parts, l net.Listener) (*server, error) {
 	s := &server{parts: p, listener: l, hub: commands.NewHub(p.logger), stopping: make(chan struct{})}
-	instance, err := p.cfg.instance()
+	instance, err := p.cfg.instanceID()
 	if err != nil {
 		return nil, err
 	}
@@ -144,10 +157,11 @@ func (s *server) seen(rec eventlog.Record) {
 
 func (s *server) url() string { return "http://" + s.listener.Addr().String() }
 
-// stopWithin is how long a stop may take in all.
+// How long a stop may take. What is left after the requests is for the parts to close.
 const (
-	stopReplies = 5 * time.Second // replies under way may end by themselves
-	stopWithin  = 9 * time.Second
+	stopReplies  = 5 * time.Second // replies under way may end by themselves
+	stopRequests = 7 * time.Second
+	stopWithin   = 9800 * time.Millisecond
 )
 
 // run runs everything; the first part to fail ends all.
@@ -195,7 +209,7 @@ func ended(ctx context.Context, err error) error {
 func (s *server) stop() error {
 	s.ready.Store(false)
 	s.logger.Info("stopping", "replies", s.hub.Busy())
-	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), stopRequests)
 	defer cancel()
 	down := make(chan error, 1)
 	close(s.stopping)
@@ -205,7 +219,7 @@ func (s *server) stop() error {
 		err = errors.Join(err, s.http.Close())
 	}
 	// A request that was answered last may have begun one more reply.
-	return errors.Join(err, s.hub.Drain(ctx, 0))
+	return errors.Join(err, s.hub.Close(ctx))
 }
 
 // prepare makes the server ready: it waits until the readers have caught up, closes the replies that an

@@ -43,6 +43,7 @@ type Text struct {
 type Ended struct {
 	Status    string                 `json:"status"` // completed, failed, cancelled
 	Text      domain.Secret          `json:"text"`
+	Tools     domain.Secret          `json:"tool_calls"` // a JSON list, as OpenAI writes them
 	Length    int                    `json:"length_bytes"`
 	Finish    string                 `json:"finish_reason,omitempty"`
 	Usage     receipt.Usage          `json:"usage"`
@@ -113,6 +114,9 @@ func (c Completion) End(e session.End, at time.Time) ([]Event, error) {
 	}
 	if e.Text != "" {
 		ended.Text = domain.Seal(c.Key, e.Text)
+	}
+	if e.Tools != "" {
+		ended.Tools = domain.Seal(c.Key, e.Tools)
 	}
 	return []Event{ended}, nil
 }

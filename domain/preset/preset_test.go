@@ -1,6 +1,7 @@
 package preset_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -42,9 +43,23 @@ func sealed(s string) domain.Secret { return domain.Secret{Key: orgKey, Text: s}
 
 // content is a draft without variables as events keep it.
 func content(d preset.Draft) preset.Content {
-	return preset.Content{Name: sealed(d.Name), Description: sealed(d.Description),
-		Instructions: sealed(d.Instructions), Tags: d.Tags, Language: d.Language, Model: d.Model,
-		Settings: d.Settings, Context: d.Context, Locked: d.Locked}
+	c := preset.Content{Name: sealed(d.Name), Description: sealed(d.Description),
+		Instructions: sealed(d.Instructions), Tags: sealedList(d.Tags), Language: d.Language,
+		Model: d.Model, Settings: d.Settings, Stop: sealedList(d.Settings.Stop), Context: d.Context,
+		Locked: d.Locked}
+	c.Settings.Stop = nil
+	return c
+}
+
+func sealedList(texts []string) domain.Secret {
+	if len(texts) == 0 {
+		return domain.Secret{}
+	}
+	b, err := json.Marshal(texts)
+	if err != nil {
+		panic(err)
+	}
+	return sealed(string(b))
 }
 
 func created(d preset.Draft) preset.Event {

@@ -68,6 +68,9 @@ func Start(plan Plan) (*Builder, error) {
 	for _, p := range plan.Fixed {
 		b.used += Tokens(p.size())
 	}
+	for _, v := range plan.Extra {
+		b.used += Tokens(len(v)) // the tools: models count them too
+	}
 	b.used += Tokens(plan.Last.size())
 	if b.used > b.budget {
 		return nil, b.tooLong(b.used)

@@ -231,7 +231,7 @@ func TestManifest(t *testing.T) {
 	m := a.Manifest(p, "whole", mac)
 	want := receipt.Manifest{
 		Format: "receipt/1", Renderer: 1, Tokenizer: "estimate/1", Model: "demo", Target: "demo/1",
-		Extra: p.Extra, Window: a.Window, MAC: mac("whole", a.Request.Bytes()),
+		Parameters: domain.Secret{Key: "whole", Text: `{"settings":{},"extra":{"tools":[]}}`}, Window: a.Window, MAC: mac("whole", a.Request.Bytes()),
 		Parts: []receipt.Part{
 			{Role: "user", Source: p.Fixed[0].Source, Length: 7, Tokens: 2, MAC: mac("k", []byte("xxxxxxx"))},
 			{Role: "user", Source: p.Last.Source, Length: 28, Tokens: 8, MAC: mac("other", p.Last.Raw)},

@@ -189,6 +189,7 @@ func (s Session) Post(p Post, at time.Time) ([]Event, error) {
 type End struct {
 	Reply     domain.ReplyID
 	Text      string
+	Tools     string // JSON of the tool calls; empty: none
 	Finish    string
 	Usage     receipt.Usage
 	Code      string
@@ -203,10 +204,8 @@ func (s Session) End(e End, at time.Time) ([]Event, error) {
 	if s.UnderWay == nil || s.UnderWay.Reply != e.Reply {
 		return nil, nil
 	}
-	u, text := s.UnderWay, domain.Secret{}
-	if e.Text != "" {
-		text = domain.Seal(domain.SessionKey(s.Org, s.ID), e.Text)
-	}
+	u, key := s.UnderWay, domain.SessionKey(s.Org, s.ID)
+	text := secret(key, e.Text)
 	switch {
 	case e.Cancelled:
 		return []Event{ReplyCancelled{Reply: e.Reply, Text: text, Length: len(e.Text),
@@ -216,8 +215,16 @@ func (s Session) End(e End, at time.Time) ([]Event, error) {
 			Retryable: e.Retryable, Text: text, Length: len(e.Text), Usage: e.Usage,
 			Preset: u.Preset, Model: u.Model, At: at}}, nil
 	}
-	return []Event{ReplyCompleted{Reply: e.Reply, Text: text, Length: len(e.Text), Finish: e.Finish,
-		Usage: e.Usage, Preset: u.Preset, Model: u.Model, At: at}}, nil
+	return []Event{ReplyCompleted{Reply: e.Reply, Text: text, Tools: secret(key, e.Tools),
+		Length: len(e.Text), Finish: e.Finish, Usage: e.Usage, Preset: u.Preset, Model: u.Model, At: at}}, nil
+}
+
+// secret is a text to be kept under key; none where it is empty.
+func secret(key domain.KeyID, text string) domain.Secret {
+	if text == "" {
+		return domain.Secret{}
+	}
+	return domain.Seal(key, text)
 }
 
 // Lost is the end of a reply whose producer is gone: what it had made is not known.

@@ -88,6 +88,7 @@ type ContextAssembled struct {
 type ReplyCompleted struct {
 	Reply  domain.ReplyID `json:"reply"`
 	Text   domain.Secret  `json:"text"`
+	Tools  domain.Secret  `json:"tool_calls"` // a JSON list, as OpenAI writes them
 	Length int            `json:"length_bytes"`
 	Finish string         `json:"finish_reason"`
 	Usage  receipt.Usage  `json:"usage"`

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -45,6 +46,9 @@ func (s *Server) completeChat(ctx context.Context, in *chatIn) (*chatOut, error)
 		return nil, err
 	}
 	c := chat{s: s, src: src, r: r}
+	if in.Session != "" {
+		c.r.Model = answered(src.body())
+	}
 	if p := src.body().Preset; p != nil {
 		out.Preset = p.ID + "@v" + strconv.Itoa(p.Version)
 	}
@@ -65,17 +69,7 @@ func (s *Server) completeChat(ctx context.Context, in *chatIn) (*chatOut, error)
 func (s *Server) beginChat(ctx context.Context, in *chatIn, r chatRequest, out *chatOut,
 ) (domain.ReplyID, error) {
 	if in.Session != "" {
-		content, err := r.lastUser()
-		if err != nil {
-			return "", err
-		}
-		cmd := commands.PostMessage{Session: domain.SessionID(in.Session), Content: content}
-		if r.Preset != nil {
-			cmd.Variables = r.Preset.Variables
-		}
-		posted, err := s.Sessions.Post(ctx, cmd, in.meta(in.RawBody))
-		out.Position, out.Replayed = s.noted(in.Who, posted.Position), replayed(posted.Replayed)
-		return posted.Reply, err
+		return s.postChat(ctx, in, r, out)
 	}
 	cmd, err := r.command()
 	if err != nil {
@@ -84,6 +78,43 @@ func (s *Server) beginChat(ctx context.Context, in *chatIn, r chatRequest, out *
 	done, err := s.Sessions.Complete(ctx, cmd, in.meta(in.RawBody))
 	out.Position, out.Replayed = s.noted(in.Who, done.Position), replayed(done.Replayed)
 	return done.Reply, modelNotFound(err)
+}
+
+// postChat posts the last message of the user's into a session. The session's preset answers, with its settings;
+// a model that is no preset answers in the place of the session's, as it does for a posted message.
+func (s *Server) postChat(ctx context.Context, in *chatIn, r chatRequest, out *chatOut,
+) (domain.ReplyID, error) {
+	content, err := r.lastUser()
+	if err != nil {
+		return "", err
+	}
+	if _, _, err := r.settings(); err != nil {
+		return "", err
+	}
+	if present(r.Rest["tools"]) {
+		return "", unsupported("tools")
+	}
+	cmd := commands.PostMessage{Session: domain.SessionID(in.Session), Content: content}
+	if !strings.HasPrefix(r.Model, presetPrefix) {
+		cmd.Model = r.Model
+	}
+	if r.Preset != nil {
+		cmd.Variables = r.Preset.Variables
+	}
+	posted, err := s.Sessions.Post(ctx, cmd, in.meta(in.RawBody))
+	out.Position, out.Replayed = s.noted(in.Who, posted.Position), replayed(posted.Replayed)
+	if errors.Is(err, commands.ErrUnknownModel) {
+		err = errModelNotFound
+	}
+	return posted.Reply, err
+}
+
+// answered names what answers: in a session that is not what the client asked for.
+func answered(b messageBody) string {
+	if b.Preset == nil {
+		return b.Model
+	}
+	return presetPrefix + b.Preset.Name + "@v" + strconv.Itoa(b.Preset.Version)
 }
 
 // chat is a reply on its way to an OpenAI client.

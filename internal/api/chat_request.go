@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -33,7 +34,7 @@ type chatRequest struct {
 	Modalities          []string                  `json:"modalities"`
 	Functions           jsontext.Value            `json:"functions"`
 	FunctionCall        jsontext.Value            `json:"function_call"`
-	Rest                map[string]jsontext.Value `json:",unknown"`
+	Rest                map[string]jsontext.Value `json:",embed"` // what is not read here
 }
 
 type chatStreamOptions struct {
@@ -59,24 +60,25 @@ func readChat(body []byte) (chatRequest, error) {
 	return r, r.unsupported()
 }
 
+func unsupported(field string) error {
+	return (&domain.Error{Kind: domain.Invalid, Code: "unsupported_parameter",
+		Detail: "This parameter is not supported."}).With(field)
+}
+
 func (r chatRequest) unsupported() error {
-	refuse := func(field string) error {
-		return (&domain.Error{Kind: domain.Invalid, Code: "unsupported_parameter",
-			Detail: "This parameter is not supported."}).With(field)
-	}
 	switch {
 	case r.N != nil && *r.N != 1:
-		return refuse("n")
+		return unsupported("n")
 	case present(r.Audio):
-		return refuse("audio")
+		return unsupported("audio")
 	case present(r.Functions):
-		return refuse("functions")
+		return unsupported("functions")
 	case present(r.FunctionCall):
-		return refuse("function_call")
+		return unsupported("function_call")
 	}
 	for _, m := range r.Modalities {
 		if m != "text" {
-			return refuse("modalities")
+			return unsupported("modalities")
 		}
 	}
 	return nil
@@ -138,11 +140,35 @@ func readMessage(f *domain.Faults, field string, raw jsontext.Value) receipt.Mes
 	return m
 }
 
+// ours are the names of the fields that are read here.
+var ours = fieldNames(reflect.TypeFor[chatRequest]())
+
+func fieldNames(t reflect.Type) map[string]bool {
+	names := map[string]bool{}
+	for i := range t.NumField() {
+		if name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ","); name != "" {
+			names[name] = true
+		}
+	}
+	return names
+}
+
+func plainField(name string) string {
+	if !plainName.MatchString(name) {
+		return "body"
+	}
+	return name
+}
+
 // settings are the sampling fields; a response format or a stop of a form of its own is passed on.
 func (r chatRequest) settings() (receipt.Settings, map[string]json.RawMessage, error) {
 	s := receipt.Settings{Temperature: r.Temperature, TopP: r.TopP}
 	extra := map[string]json.RawMessage{}
 	for name, v := range r.Rest {
+		// Some servers read names in any case: such a one would go past what is checked here.
+		if ours[strings.ToLower(name)] {
+			return s, nil, bad(plainField(name), "case", "must be written in small letters")
+		}
 		extra[name] = json.RawMessage(v)
 	}
 	for _, n := range []*int{r.MaxTokens, r.MaxCompletionTokens} {

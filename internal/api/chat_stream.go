@@ -19,6 +19,9 @@ func (c chat) stream(hc huma.Context, first commands.Progress) {
 	c.chunk(w, head, map[string]any{"role": "assistant", "content": ""}, nil)
 	if c.src.run == nil {
 		c.chunk(w, head, map[string]any{"content": c.src.ended.Text.Text}, nil)
+		if calls := c.toolCalls(); calls != nil {
+			c.chunk(w, head, map[string]any{"tool_calls": deltas(calls)}, nil)
+		}
 	} else if !c.followChunks(hc, w, head, first) {
 		return
 	}
@@ -38,7 +41,7 @@ func (c chat) followChunks(hc huma.Context, w *events, head map[string]any, p co
 			c.chunk(w, head, map[string]any{"tool_calls": t.ToolCalls}, nil)
 		}
 		if p.End != nil && len(p.Text) == 0 && len(p.Tools) == 0 {
-			c.s.last.Set(c.src.run.Owner, p.End.Position)
+			c.s.reached(c.src.run.Owner, p.End.Position)
 			return true
 		}
 		var err error
@@ -117,45 +120,28 @@ func (e *events) raw(text string) {
 	e.flush()
 }
 
-// toolCalls are a reply's tool calls, put together from their pieces.
-func (c chat) toolCalls() []any {
-	if c.src.run == nil {
+// toolCalls are a reply's tool calls, put together from their pieces, or as they were kept.
+func (c chat) toolCalls() (calls []commands.ToolCall) {
+	if c.src.run != nil {
+		p, _ := c.src.run.Peek()
+		return commands.ToolCalls(p.Tools)
+	}
+	if text := c.src.ended.Tools.Text; text != "" && json.Unmarshal([]byte(text), &calls) != nil {
 		return nil
 	}
-	p, _ := c.src.run.Peek()
-	type call struct {
-		Index    int    `json:"index"`
-		ID       string `json:"id"`
-		Type     string `json:"type"`
-		Function struct {
-			Name      string `json:"name"`
-			Arguments string `json:"arguments"`
-		} `json:"function"`
-	}
-	var calls []*call
-	for _, t := range p.Tools {
-		var pieces []call
-		if json.Unmarshal(t.ToolCalls, &pieces) != nil {
-			continue
-		}
-		for _, piece := range pieces {
-			for len(calls) <= piece.Index && piece.Index < 128 {
-				calls = append(calls, &call{Index: len(calls), Type: "function"})
-			}
-			if piece.Index < 0 || piece.Index >= len(calls) {
-				continue
-			}
-			at := calls[piece.Index]
-			if piece.ID != "" {
-				at.ID = piece.ID
-			}
-			at.Function.Name += piece.Function.Name
-			at.Function.Arguments += piece.Function.Arguments
-		}
-	}
-	var all []any
-	for _, one := range calls {
-		all = append(all, map[string]any{"id": one.ID, "type": one.Type, "function": one.Function})
+	return calls
+}
+
+// indexed is a tool call as a stream carries it.
+type indexed struct {
+	Index int `json:"index"`
+	commands.ToolCall
+}
+
+func deltas(calls []commands.ToolCall) []indexed {
+	all := make([]indexed, len(calls))
+	for i, call := range calls {
+		all[i] = indexed{i, call}
 	}
 	return all
 }

@@ -33,7 +33,9 @@ func (s *Server) feed(ctx context.Context, in *feedIn) (*streamed, error) {
 		}
 	}
 	return &streamed{Body: func(hc huma.Context) {
-		s.followFeed(hc.Context(), s.eventStream(hc), in.Who.Org, after)
+		ctx, done := s.Authn.While(hc.Context(), in.Who.Key)
+		defer done()
+		s.followFeed(ctx, s.eventStream(hc), in.Who.Org, after)
 	}}, nil
 }
 
@@ -84,6 +86,8 @@ func (s *Server) followFeed(ctx context.Context, w *events, org domain.OrgID, af
 			w.send(s.token(e.Position), e.Type, feedEvent{e, e.Time.UTC().Format(timeForm)})
 		case <-beat.C:
 			w.comment()
+		case <-ctx.Done():
+			return
 		case <-s.Stopping:
 			return
 		}

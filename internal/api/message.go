@@ -154,7 +154,7 @@ func (s *Server) postMessage(ctx context.Context, in *postMessageIn) (*streamed,
 		return nil, err
 	}
 	if wantsStream(in.Accept) {
-		out.Body = s.follow(src, 0)
+		out.Body = s.follow(src, fromStart)
 		return out, nil
 	}
 	if err := s.over(ctx, src); err != nil {
@@ -164,9 +164,10 @@ func (s *Server) postMessage(ctx context.Context, in *postMessageIn) (*streamed,
 	if err != nil {
 		return nil, err
 	}
-	if src.run != nil {
-		out.Position = s.token(s.lastOf(in.Who))
+	if at := src.endedAt(); at > 0 {
+		out.Position = s.noted(in.Who, at)
 	}
+	out.Location = "/v1/replies/" + string(posted.Reply)
 	out.Body = func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "application/json")
 		hc.SetStatus(http.StatusCreated)

@@ -29,6 +29,14 @@ func requestID(ctx context.Context) string {
 	return ""
 }
 
+// keyOfRequest is the API key that a request was sent with.
+func keyOfRequest(ctx context.Context) domain.APIKeyID {
+	if s, ok := ctx.Value(seenKey{}).(*seen); ok {
+		return s.who.Key
+	}
+	return ""
+}
+
 // observe gives each request its id, catches panics, and logs one line when the request is over.
 func (s *Server) observe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -13,7 +13,7 @@ import (
 )
 
 // plain refuses NUL and what is not UTF-8 in a path or a query: no name of ours has them, and Postgres takes
-// neither.
+// neither. A parameter that is there twice is refused too, where it is not a list.
 func (s *Server) plain(ctx huma.Context, next func(huma.Context)) {
 	u := ctx.URL()
 	if !isPlain(u.Path) {
@@ -27,6 +27,12 @@ func (s *Server) plain(ctx huma.Context, next func(huma.Context)) {
 	for name, values := range u.Query() {
 		if slices.ContainsFunc(values, func(v string) bool { return !isPlain(v) }) && plainName.MatchString(name) {
 			s.refuse(ctx, bad("query."+name, "encoding", "must be UTF-8 without NUL"))
+			return
+		}
+	}
+	for _, p := range ctx.Operation().Parameters {
+		if p.In == "query" && len(u.Query()[p.Name]) > 1 && (p.Explode == nil || !*p.Explode) {
+			s.refuse(ctx, bad("query."+p.Name, "duplicate", "is there twice"))
 			return
 		}
 	}

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"prelude/domain"
 )
 
@@ -30,6 +32,16 @@ type streamReplyIn struct {
 	ID            string `path:"id" doc:"rpl_…"`
 	LastEventID   string `header:"Last-Event-ID" doc:"resumes after that event"`
 	StartingAfter int    `query:"starting_after" minimum:"0" doc:"resumes after so many bytes of text"`
+	after         *int   // StartingAfter, where it was sent: after 0 bytes is after reply.started
+}
+
+// Resolve tells a starting_after of 0 from none.
+func (in *streamReplyIn) Resolve(ctx huma.Context) []error {
+	in.Caller.Resolve(ctx)
+	if ctx.Query("starting_after") != "" {
+		in.after = &in.StartingAfter
+	}
+	return nil
 }
 
 func (s *Server) streamReply(ctx context.Context, in *streamReplyIn) (*streamed, error) {
@@ -37,7 +49,7 @@ func (s *Server) streamReply(ctx context.Context, in *streamReplyIn) (*streamed,
 	if err != nil {
 		return nil, err
 	}
-	from, err := src.startAt(in.LastEventID, &in.StartingAfter)
+	from, err := src.startAt(in.LastEventID, in.after)
 	if err != nil {
 		return nil, err
 	}
@@ -50,12 +62,14 @@ type replyCommandIn struct {
 }
 
 // cancelReply ends a reply. One that has ended stays as it is.
-func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*bodyOnly[messageBody], error) {
+func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*resource[messageBody], error) {
 	src, err := s.source(ctx, in.Who, domain.ReplyID(in.ID))
 	if err != nil {
 		return nil, err
 	}
 	b := src.body()
+	// Only its owner can have cancelled it, and with nothing else in the request.
+	again := in.key != "" && b.Status == "cancelled"
 	if b.Status == "running" {
 		id := domain.SessionID("")
 		if b.Session != nil {
@@ -68,9 +82,14 @@ func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*bodyOnly
 	if src.run == nil && b.Status == "running" {
 		s.AtEnd(ctx, viewsReader)
 		m, err := s.Read.Reply(ctx, in.Who, domain.ReplyID(in.ID))
-		return &bodyOnly[messageBody]{messageOf(m)}, err
+		if err != nil {
+			return nil, err
+		}
+		src = &source{ended: &m}
 	}
-	return &bodyOnly[messageBody]{src.body()}, nil
+	out := &resource[messageBody]{Body: src.body()}
+	out.Position, out.Replayed = s.noted(in.Who, src.endedAt()), replayed(again)
+	return out, nil
 }
 
 type receiptIn struct {

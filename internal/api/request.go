@@ -8,6 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
+	"github.com/maypok86/otter/v2"
 
 	"prelude/commands"
 	"prelude/domain"
@@ -173,6 +174,16 @@ func (s *Server) noted(who domain.Principal, at eventlog.Position) string {
 	if at == 0 {
 		return ""
 	}
-	s.last.Set(who.User, at)
+	s.reached(who.User, at)
 	return s.token(at)
+}
+
+// reached remembers where something of a user's stands, if that is later than what is remembered.
+func (s *Server) reached(user domain.UserID, at eventlog.Position) {
+	s.last.Compute(user, func(was eventlog.Position, found bool) (eventlog.Position, otter.ComputeOp) {
+		if found && was >= at {
+			return was, otter.CancelOp
+		}
+		return at, otter.WriteOp
+	})
 }

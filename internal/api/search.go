@@ -9,7 +9,7 @@ import (
 type searchIn struct {
 	Query
 	Q        string   `query:"q" doc:"what to look for; empty: the newest"`
-	Tags     []string `query:"tag" doc:"all of them"`
+	Tags     []string `query:"tag,explode" doc:"all of them; one parameter each"`
 	Scope    string   `query:"scope" enum:"user,org"`
 	Language string   `query:"language"`
 	Status   string   `query:"status" enum:"draft,published"`

@@ -23,6 +23,7 @@ import (
 
 // streamed answers with a body that is written as it comes.
 type streamed struct {
+	Location string `header:"Location"`
 	Position string `header:"Prelude-Position"`
 	Replayed string `header:"Idempotency-Replayed"`
 	Body     func(huma.Context)
@@ -52,6 +53,9 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 		defer cancel()
 		if r := s.Sessions.Hub.Await(soon, id); r != nil {
 			return &source{run: r}, nil
+		}
+		if _, err := s.Sessions.Recover(ctx, who.Org, m.Session, id); err != nil {
+			return nil, err
 		}
 		s.AtEnd(ctx, viewsReader)
 		m, err = s.Read.Reply(ctx, who, id)
@@ -93,9 +97,18 @@ func (s *Server) over(ctx context.Context, src *source) error {
 	}
 	end, err := src.run.Wait(ctx)
 	if err == nil {
-		s.last.Set(src.run.Owner, end.Position)
+		s.reached(src.run.Owner, end.Position)
 	}
 	return err
+}
+
+// endedAt is where the reply's end stands; 0: it has not ended.
+func (src *source) endedAt() eventlog.Position {
+	if src.run == nil {
+		return src.ended.EndedPos
+	}
+	end, _ := src.run.Ended()
+	return end.Position
 }
 
 // The data of a stream's events.
@@ -133,12 +146,18 @@ type (
 	}
 )
 
-// follow writes a reply's events from an offset in bytes on, to its end. Who reads may leave: the reply goes on.
+// fromStart follows a reply with the event of its start; 0 is after that.
+const fromStart = -1
+
+// follow writes a reply's events after an offset in bytes, to its end. Who reads may leave: the reply goes on. Whose
+// key is revoked has to.
 func (s *Server) follow(src *source, from int) func(huma.Context) {
 	return func(hc huma.Context) {
 		w := s.eventStream(hc)
 		if src.run != nil {
-			s.followRun(hc.Context(), w, src.run, from)
+			ctx, done := s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
+			defer done()
+			s.followRun(ctx, w, src.run, from)
 			return
 		}
 		s.followEnded(w, src.ended, from)
@@ -152,7 +171,9 @@ func (s *Server) eventStream(hc huma.Context) *events {
 	hc.SetHeader("X-Accel-Buffering", "no")
 	hc.SetStatus(http.StatusOK)
 	_, rw := humachi.Unwrap(hc)
-	w := &events{out: rw, control: http.NewResponseController(rw)}
+	w := &events{out: rw, control: http.NewResponseController(rw), valid: func() bool {
+		return s.Authn.Valid(hc.Context(), keyOfRequest(hc.Context()))
+	}}
 	w.flush()
 	return w
 }
@@ -161,6 +182,7 @@ func (s *Server) eventStream(hc huma.Context) *events {
 type events struct {
 	out     http.ResponseWriter
 	control *http.ResponseController
+	valid   func() bool // the key that it was opened with
 	gone    bool
 	buffer  bytes.Buffer
 }
@@ -188,7 +210,11 @@ func (e *events) send(id, name string, data any) {
 	e.flush()
 }
 
+// comment keeps the stream open, if its key is valid still.
 func (e *events) comment() {
+	if e.gone = e.gone || !e.valid(); e.gone {
+		return
+	}
 	var m sse.Message
 	m.AppendComment("keep-alive")
 	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
@@ -209,26 +235,37 @@ func offsetID(reply string, offset int) string { return reply + ":" + strconv.It
 
 func (s *Server) followRun(ctx context.Context, w *events, r *commands.Run, from int) {
 	id := string(r.Reply)
-	if from == 0 {
+	if from == fromStart {
 		w.send(offsetID(id, 0), "reply.started", startedData{text(string(r.Session)),
 			text(string(r.Message)), id, usedOf(r.Preset), r.Model, s.token(r.Position)})
 	}
-	for at := from; !w.gone; {
+	for at := max(from, 0); !w.gone; {
 		p, err := s.next(ctx, w, r, at)
 		if err != nil || w.gone {
 			return
 		}
 		if len(p.Text) > 0 {
 			at += len(p.Text)
-			w.send(offsetID(id, at), "reply.delta", deltaData{string(p.Text)})
+			// Where there was no text yet when it was asked for, the offset may lie inside a character.
+			if whole := characters(p.Text); len(whole) > 0 {
+				w.send(offsetID(id, at), "reply.delta", deltaData{string(whole)})
+			}
 			continue
 		}
 		if p.End != nil {
-			s.last.Set(r.Owner, p.End.Position)
+			s.reached(r.Owner, p.End.Position)
 			s.sendEnd(w, runBody(r), p.End.Position)
 			return
 		}
 	}
+}
+
+// characters is text from the first beginning of a character on.
+func characters(text []byte) []byte {
+	for len(text) > 0 && !utf8.RuneStart(text[0]) {
+		text = text[1:]
+	}
+	return text
 }
 
 // next waits for more of a reply, with a comment now and then.
@@ -249,12 +286,12 @@ func (s *Server) next(ctx context.Context, w *events, r *commands.Run, at int) (
 var errBeat = errors.New("nothing came for a while")
 
 func (s *Server) followEnded(w *events, m *readmodels.Message, from int) {
-	if from == 0 {
+	if from == fromStart {
 		w.send(offsetID(m.ID, 0), "reply.started", startedData{text(string(m.Session)),
 			text(string(m.Message)), m.ID, usedOf(m.Preset), m.Model, s.token(m.Position)})
 	}
-	if all := m.Text.Text; from < len(all) {
-		w.send(offsetID(m.ID, len(all)), "reply.delta", deltaData{all[from:]})
+	if all, at := m.Text.Text, max(from, 0); at < len(all) {
+		w.send(offsetID(m.ID, len(all)), "reply.delta", deltaData{all[at:]})
 	}
 	if m.Status != "running" {
 		s.sendEnd(w, messageOf(*m), m.EndedPos)
@@ -283,9 +320,9 @@ func (s *Server) sendEnd(w *events, b messageBody, at eventlog.Position) {
 	}
 }
 
-// startAt is where to resume: from Last-Event-ID, else from starting_after.
+// startAt is where to resume: after Last-Event-ID, else after so many bytes, else from the start.
 func (src *source) startAt(last string, after *int) (int, error) {
-	from, field := 0, "query.starting_after"
+	from, field := fromStart, "query.starting_after"
 	switch {
 	case last != "":
 		field = "header.Last-Event-ID"

@@ -100,7 +100,7 @@ func (s *Server) addUser(ctx context.Context, in *addUserIn) (*created[userBody]
 	if err != nil {
 		return nil, err
 	}
-	out := &created[userBody]{Body: userOf(opened[0]), Location: "/v1/users"}
+	out := &created[userBody]{Body: userOf(opened[0]), Location: "/v1/users/" + string(left.State.ID)}
 	out.Position, out.Replayed = s.noted(in.Who, left.Position), replayed(left.Replayed)
 	return out, nil
 }

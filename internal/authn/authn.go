@@ -8,6 +8,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,11 +40,15 @@ type Authenticator struct {
 	forgot  atomic.Uint64                           // how often all was forgotten
 	revoked *otter.Cache[domain.APIKeyID, struct{}] // for as long as a look-up may be behind
 	cache   *otter.Cache[domain.APIKeyID, domain.Credential]
+	mu      sync.Mutex
+	open    map[domain.APIKeyID]map[uint64]context.CancelFunc // what lasts as long as its key
+	opened  uint64
 }
 
 // New returns an authenticator over keys.
 func New(keys Keys, behind func(context.Context), watched func() bool) *Authenticator {
 	return &Authenticator{Keys: keys, Behind: behind, Now: time.Now, Watched: watched,
+		open: map[domain.APIKeyID]map[uint64]context.CancelFunc{},
 		revoked: otter.Must(&otter.Options[domain.APIKeyID, struct{}]{MaximumSize: 100_000,
 			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, struct{}](keep)}),
 		cache: otter.Must(&otter.Options[domain.APIKeyID, domain.Credential]{MaximumSize: 100_000,
@@ -56,20 +61,37 @@ func (a *Authenticator) Authenticate(ctx context.Context, header string) (domain
 	if !ok {
 		return domain.Principal{}, ErrUnauthenticated
 	}
-	c, err := a.credential(ctx, id)
-	_, revoked := a.revoked.GetIfPresent(id)
-	if errors.Is(err, domain.ErrNotFound) || revoked {
-		return domain.Principal{}, ErrUnauthenticated
-	}
+	c, err := a.standing(ctx, id)
 	if err != nil {
 		return domain.Principal{}, err
 	}
 	sum := sha256.Sum256([]byte(secret))
-	expired := c.ExpiresAt != nil && !a.Now().Before(*c.ExpiresAt)
-	if subtle.ConstantTimeCompare(sum[:], c.Hash) != 1 || c.RevokedAt != nil || expired {
+	if subtle.ConstantTimeCompare(sum[:], c.Hash) != 1 {
 		return domain.Principal{}, ErrUnauthenticated
 	}
 	return c.Principal, nil
+}
+
+// standing finds a key that is neither revoked nor expired.
+func (a *Authenticator) standing(ctx context.Context, id domain.APIKeyID) (domain.Credential, error) {
+	c, err := a.credential(ctx, id)
+	_, revoked := a.revoked.GetIfPresent(id)
+	if errors.Is(err, domain.ErrNotFound) || revoked {
+		return c, ErrUnauthenticated
+	}
+	if err != nil {
+		return c, err
+	}
+	if c.RevokedAt != nil || c.ExpiresAt != nil && !a.Now().Before(*c.ExpiresAt) {
+		return c, ErrUnauthenticated
+	}
+	return c, nil
+}
+
+// Valid says whether a key that was taken is valid still. Where nobody can tell, it is.
+func (a *Authenticator) Valid(ctx context.Context, id domain.APIKeyID) bool {
+	_, err := a.standing(ctx, id)
+	return !errors.Is(err, ErrUnauthenticated)
 }
 
 // split takes "Bearer prelude_<id>_<secret>" apart.
@@ -101,8 +123,39 @@ func (a *Authenticator) credential(ctx context.Context, id domain.APIKeyID) (dom
 	return c, err
 }
 
-// Revoke refuses a key from now on, also where the database does not know yet.
-func (a *Authenticator) Revoke(id domain.APIKeyID) { a.revoked.Set(id, struct{}{}) }
+// Revoke refuses a key from now on, also where the database does not know yet, and ends what is open under it.
+func (a *Authenticator) Revoke(id domain.APIKeyID) {
+	a.revoked.Set(id, struct{}{})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, end := range a.open[id] {
+		end()
+	}
+}
+
+// While gives a context that also ends when the key is revoked. It is kept until the function is called.
+func (a *Authenticator) While(ctx context.Context, id domain.APIKeyID) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancel(ctx)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.opened++
+	n := a.opened
+	if a.open[id] == nil {
+		a.open[id] = map[uint64]context.CancelFunc{}
+	}
+	a.open[id][n] = end
+	if _, revoked := a.revoked.GetIfPresent(id); revoked {
+		end()
+	}
+	return ctx, func() {
+		end()
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if delete(a.open[id], n); len(a.open[id]) == 0 {
+			delete(a.open, id)
+		}
+	}
+}
 
 // Forget drops all that is believed: a key, or a role, has changed, or changes may have been missed.
 func (a *Authenticator) Forget() {

@@ -25,6 +25,7 @@ const (
 	AddOwner     Verb = "add_owner"
 	OwnKey       Verb = "own_key"
 	OthersKey    Verb = "others_key"
+	OwnersKey    Verb = "owners_key" // others' keys, where they are an owner's
 	SeeAudit     Verb = "see_audit" // audit, feed, usage
 )
 
@@ -72,6 +73,7 @@ var table = []line{
 	{rule: "owners_made_by_owners", verb: AddOwner, roles: []domain.Role{domain.Owner}},
 	{rule: "keys_of_ones_own", verb: OwnKey, roles: all, own: true},
 	{rule: "keys_of_others", verb: OthersKey, roles: heads},
+	{rule: "owners_keys_by_owners", verb: OwnersKey, roles: []domain.Role{domain.Owner}},
 	{rule: "audit_read", verb: SeeAudit,
 		roles: []domain.Role{domain.Owner, domain.Admin, domain.Auditor}},
 }

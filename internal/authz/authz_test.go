@@ -27,7 +27,7 @@ var roles = []domain.Role{domain.Owner, domain.Admin, domain.Reviewer, domain.Me
 var verbs = []authz.Verb{
 	authz.SeePreset, authz.UsePreset, authz.CreatePreset, authz.ChangePreset, authz.ProtectLabel,
 	authz.StartSession, authz.UseSession, authz.SeeUsers, authz.AddUser, authz.AddOwner, authz.OwnKey,
-	authz.OthersKey, authz.SeeAudit,
+	authz.OthersKey, authz.OwnersKey, authz.SeeAudit,
 }
 
 func orgPreset(owner domain.UserID) authz.Thing {
@@ -81,6 +81,7 @@ var may = []struct {
 	{"issue and revoke an own key that is another's", authz.OwnKey, owned(them), "-----"},
 	{"issue and revoke another's key", authz.OthersKey, owned(them), "yy---"},
 	{"issue and revoke any key", authz.OthersKey, owned(me), "yy---"},
+	{"issue and revoke another owner's key", authz.OwnersKey, owned(them), "y----"},
 	{"read audit, feed and usage", authz.SeeAudit, owned(""), "yy--y"},
 }
 

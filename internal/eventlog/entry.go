@@ -3,6 +3,7 @@ package eventlog
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,6 +68,32 @@ func (e *Entry) add(f reflect.StructField, v reflect.Value) {
 		return
 	}
 	e.Data[name] = plain(v.Interface())
+}
+
+// words are the fields that people name as they like.
+var words = []string{"note", "slug", "name", "label", "selector", "asked"}
+
+// Wordless is e without what people wrote: ids, types, versions and numbers are left.
+func (e Entry) Wordless() Entry {
+	e.Data = wordless(e.Data)
+	return e
+}
+
+func wordless(data map[string]any) map[string]any {
+	left := make(map[string]any, len(data))
+	for name, v := range data {
+		text, isText := v.(string)
+		inner, holds := v.(map[string]any)
+		switch {
+		case slices.Contains(words, name):
+		case isText && text != "" && (name == "from" || name == "to"): // of a slug; that of a label is a version
+		case holds:
+			left[name] = wordless(inner)
+		default:
+			left[name] = v
+		}
+	}
+	return left
 }
 
 // plain is a value as its JSON reads, so that an entry made of a record equals one that was stored.

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 )
 
 // Superuser is the name of the server's only role at first.
@@ -23,7 +24,10 @@ type Config struct {
 	SocketDir string   // where the socket's folder is made; empty: in Dir, if it is not too long
 	Bin       string   // the folder with initdb and postgres; empty: found
 	Settings  []string // further settings, each "name=value"
-	Logger    *slog.Logger
+	// Patience is how long a stop waits for what is open to be rolled back, before it stops the hard way, which
+	// the next start recovers from; zero: 30 s.
+	Patience time.Duration
+	Logger   *slog.Logger
 }
 
 // Server is a running Postgres, and the one Prelude that may run it.
@@ -51,6 +55,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	cfg.Dir = dir
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Patience == 0 {
+		cfg.Patience = 30 * time.Second
 	}
 	s := &Server{cfg: cfg, done: make(chan struct{})}
 	if s.lock, err = takeLock(dir); err != nil {
@@ -90,12 +97,23 @@ func (s *Server) start(ctx context.Context) error {
 // DSN is the address of a database of this server, for its superuser.
 func (s *Server) DSN(database string) string { return s.sock.dsn(database) }
 
-// Close stops the server as "fast" does, rolling back what is open, and waits until it is gone.
+// As is an address that [Server.DSN] gave, for another user: the private socket trusts who may reach it.
+func As(dsn, user string) (string, error) {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "", fmt.Errorf("read the address of Postgres: %w", err)
+	}
+	u.User = url.User(user)
+	return u.String(), nil
+}
+
+// Close stops the server as "fast" does, rolling back what is open, and waits until it is gone. Beyond
+// Config.Patience it stops as "immediate" does, and at last kills it.
 func (s *Server) Close() error {
 	s.once.Do(func() {
 		s.cancel()
 		<-s.done
-		s.err = s.proc.stop()
+		s.err = s.proc.stop(s.cfg.Patience)
 		if err := s.lock.Close(); s.err == nil && err != nil {
 			s.err = fmt.Errorf("release the lock: %w", err)
 		}

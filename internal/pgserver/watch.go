@@ -62,7 +62,7 @@ func (s *Server) takeOver(ctx context.Context, p *process) error {
 		}
 		if missing(err) && time.Now().After(absent) {
 			s.cfg.Logger.Warn("postgres runs without its socket; stopping it", "pid", p.pid)
-			return p.stop()
+			return p.stop(s.cfg.Patience)
 		}
 		select {
 		case <-p.gone:
@@ -93,7 +93,7 @@ func (s *Server) try(ctx context.Context) (p *process, busy bool, err error) {
 		s.cfg.Logger.Info("postgres started", "pid", p.pid, "version", s.bin.major)
 		return p, false, nil
 	}
-	err = errors.Join(err, p.stop())
+	err = errors.Join(err, p.stop(s.cfg.Patience))
 	tail := logSince(out, at)
 	busy = strings.Contains(tail, "pre-existing shared memory block") ||
 		strings.Contains(tail, "lock file \"postmaster.pid\" already exists")

@@ -4,7 +4,6 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,10 +16,12 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// loginRole is what connections are before a statement takes an inner role: it may read nothing.
-const loginRole = "prelude_login"
+// LoginRole is what connections are before a statement takes an inner role: it may read nothing.
+const LoginRole = "prelude_login"
 
-// Open opens a pool. It does not wait for the server; [Ready] does.
+// Open opens a pool. It does not wait for the server; [Ready] does. A user other than [LoginRole] takes that role
+// when a connection is made. That is the weaker way: a RESET ROLE that got into a statement would lead back to
+// the user's own rights, so a user who can do more should not be the pool's.
 func Open(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
@@ -28,9 +29,11 @@ func Open(ctx context.Context, dsn string) (*pgxpool.Pool, error) {
 	}
 	cfg.MaxConns = max(cfg.MaxConns, 16)
 	cfg.ConnConfig.ConnectTimeout = 5 * time.Second
-	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
-		_, err := c.Exec(ctx, "SET ROLE "+loginRole)
-		return err
+	if cfg.ConnConfig.User != LoginRole {
+		cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error {
+			_, err := c.Exec(ctx, "SET ROLE "+LoginRole)
+			return err
+		}
 	}
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
@@ -56,16 +59,56 @@ func Migrate(ctx context.Context, dsn string, files fs.FS) error {
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate the database: %w", err)
 	}
-	return checkRoles(ctx, db)
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing is in flight
+	return CheckRoles(ctx, conn)
+}
+
+// Login lets the login role connect by itself, without a password: for a server that trusts who reaches it.
+func Login(ctx context.Context, dsn string) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the transaction has ended
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		// Two at once would change the same row.
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", ownedLock); err != nil {
+			return err
+		}
+		var may bool
+		err := tx.QueryRow(ctx, "SELECT rolcanlogin FROM pg_roles WHERE rolname = $1", LoginRole).Scan(&may)
+		if err == nil && !may {
+			_, err = tx.Exec(ctx, "ALTER ROLE "+LoginRole+" LOGIN")
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("let the login role connect: %w", err)
+	}
+	return nil
+}
+
+// Users says as whom the pool's connections came in, to which RESET ROLE leads back, and what they are now.
+func Users(ctx context.Context, pool *pgxpool.Pool) (session, current string, err error) {
+	err = pool.QueryRow(ctx, "SELECT session_user::text, current_user::text").Scan(&session, &current)
+	if err != nil {
+		return "", "", fmt.Errorf("ask who the pool is: %w", err)
+	}
+	return session, current, nil
 }
 
 // ErrRole says that a role could pass the wall between orgs.
 var ErrRole = errors.New("the role prelude_login, or one it may take, is a superuser or bypasses " +
 	"row-level security: ALTER ROLE … NOSUPERUSER NOBYPASSRLS NOINHERIT")
 
-func checkRoles(ctx context.Context, db *sql.DB) error {
+// CheckRoles refuses roles that could pass the wall. Error: [ErrRole].
+func CheckRoles(ctx context.Context, conn *pgx.Conn) error {
 	var strong int
-	err := db.QueryRowContext(ctx, `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'prelude\_%'
+	err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_roles WHERE rolname LIKE 'prelude\_%'
 		AND (rolsuper OR rolbypassrls OR (rolname = 'prelude_login' AND rolinherit))`).Scan(&strong)
 	if err != nil {
 		return fmt.Errorf("check the roles: %w", err)
@@ -76,6 +119,9 @@ func checkRoles(ctx context.Context, db *sql.DB) error {
 	return nil
 }
 
+// ownedLock is the advisory lock of changes that all programs make to the same things.
+const ownedLock = 7317
+
 // Owned runs SQL as the owner of the tables, in one transaction under a lock that all programs share: the
 // tables that are rebuilt from the log are made so.
 func Owned(ctx context.Context, dsn string, statements ...string) error {
@@ -85,8 +131,8 @@ func Owned(ctx context.Context, dsn string, statements ...string) error {
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the transaction has ended
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(7317),
-			set_config('role', 'prelude_owner', true)`)
+		_, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1),
+			set_config('role', 'prelude_owner', true)`, ownedLock)
 		if err != nil {
 			return err
 		}
@@ -138,13 +184,15 @@ func Belongs(ctx context.Context, dsn, logID string) error {
 // ErrOpen says that rows can be seen without an org.
 var ErrOpen = errors.New("rows can be seen without an org being set")
 
-// Walled asks without a role and without an org, and expects to see nothing.
-func Walled(ctx context.Context, pool *pgxpool.Pool) error {
+// Walled asks without an org, and expects to see nothing.
+func Walled(ctx context.Context, q interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}) error {
 	b := &pgx.Batch{}
 	b.Queue(`SELECT set_config('role', 'prelude_app', true)`)
 	seen := 0
 	b.Queue(`SELECT count(*) FROM views_1.presets`).QueryRow(func(r pgx.Row) error { return r.Scan(&seen) })
-	if err := pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := q.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("ask without an org: %w", err)
 	}
 	if seen > 0 {
