@@ -169,7 +169,7 @@ func store[S evolver[S, E], E any](
 	}
 	now.Revision, now.Position, now.cached = done.Revision, done.Position, false
 	now.recent = now.recent.with(stored, eventlog.KindOf(list[0]))
-	e.cache.put(stream, now.Revision, now)
+	e.cache.put(stream, now.Revision, now, now.size())
 	return now, nil
 }
 

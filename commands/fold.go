@@ -25,6 +25,14 @@ func (f folded[S]) left() Left[S] {
 	return Left[S]{State: f.State, Revision: f.Revision, Position: f.Position}
 }
 
+func (f folded[S]) size() uint32 {
+	n := 0
+	if f.recent != nil {
+		n = f.recent.length
+	}
+	return sizeOf(f.State, n)
+}
+
 // load folds a stream. Without fresh a cached state is taken as it is; with it, what came since is read.
 // Texts under an org's key are opened: the states of presets hold them.
 func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlog.Stream, fresh bool,
@@ -59,7 +67,7 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 	}
 	f.cached = false
 	if f.Revision != eventlog.None {
-		e.cache.put(stream, f.Revision, f)
+		e.cache.put(stream, f.Revision, f, f.size())
 	}
 	return f, nil
 }
@@ -131,10 +139,24 @@ type cache struct {
 type entry struct {
 	revision eventlog.Revision
 	state    any
+	size     uint32
 }
 
+// cacheBytes is about how much the cache may hold.
+const cacheBytes = 128 << 20
+
 func newCache() *cache {
-	return &cache{otter.Must(&otter.Options[eventlog.Stream, entry]{MaximumSize: 20_000})}
+	return &cache{otter.Must(&otter.Options[eventlog.Stream, entry]{MaximumWeight: cacheBytes,
+		Weigher: func(_ eventlog.Stream, e entry) uint32 { return e.size }})}
+}
+
+// sizeOf is about how many bytes a folded state takes: what it says itself, and what is remembered of commands.
+func sizeOf(state any, remembered int) uint32 {
+	n := 1024 + 128*remembered
+	if sized, ok := state.(interface{ Size() int }); ok {
+		n += sized.Size()
+	}
+	return uint32(min(n, cacheBytes)) //nolint:gosec // it is bounded
 }
 
 func (c *cache) get(s eventlog.Stream) (any, bool) {
@@ -142,12 +164,12 @@ func (c *cache) get(s eventlog.Stream) (any, bool) {
 	return e.state, ok
 }
 
-func (c *cache) put(s eventlog.Stream, revision eventlog.Revision, state any) {
+func (c *cache) put(s eventlog.Stream, revision eventlog.Revision, state any, size uint32) {
 	c.states.Compute(s, func(old entry, found bool) (entry, otter.ComputeOp) {
 		if found && old.revision >= revision {
 			return old, otter.CancelOp
 		}
-		return entry{revision, state}, otter.WriteOp
+		return entry{revision, state, size}, otter.WriteOp
 	})
 }
 

@@ -19,9 +19,9 @@ type Hub struct {
 	Logger  *slog.Logger
 	mu      sync.Mutex
 	replies map[domain.ReplyID]*Run
-	known   chan struct{} // closed when another reply is made known; nil: nobody waits
-	closed  bool          // what begins is ended at once
-	shut    bool          // what begins is not made at all: the log may be closed
+	known   chan struct{}          // closed when another reply is made known; nil: nobody waits
+	closed  bool                   // what begins is ended at once
+	shut    bool                   // what begins is not made at all: the log may be closed
 	expects map[domain.ReplyID]int // replies whose start is being appended
 	making  int                    // replies that are being made
 	idle    chan struct{}          // closed when none is; nil: nobody waits
@@ -194,10 +194,13 @@ func (h *Hub) Close(ctx context.Context) error {
 	for {
 		err := h.Drain(ctx, 0)
 		h.mu.Lock()
-		h.shut = err != nil || h.making == 0
-		shut := h.shut
+		idle := h.making == 0
+		h.shut = h.shut || idle || err != nil
 		h.mu.Unlock()
-		if shut {
+		if idle {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -120,6 +120,7 @@ const (
 
 // rig is a log on a node of its own, and an engine over it.
 type rig struct {
+	instance string // of its producer
 	*Engine
 	t    *testing.T
 	keys *keys
@@ -152,7 +153,7 @@ func newRig(t *testing.T) *rig {
 
 // over is an engine over a log, with nothing in its memory.
 func (r *rig) over(log *eventlog.Log) *rig {
-	n := &rig{t: r.t, keys: r.keys, hub: NewHub(slog.New(slog.DiscardHandler))}
+	n := &rig{t: r.t, keys: r.keys, instance: "one", hub: NewHub(slog.New(slog.DiscardHandler))}
 	n.Engine = NewEngine(log, script{}, slog.New(slog.DiscardHandler))
 	r.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -165,7 +166,11 @@ func (r *rig) over(log *eventlog.Log) *rig {
 }
 
 // other is another process over the same log.
-func (r *rig) other() *rig { return r.over(r.Log) }
+func (r *rig) other() *rig {
+	n := r.over(r.Log)
+	n.instance = "two"
+	return n
+}
 
 // at sets the clock.
 func (r *rig) at(t time.Time) { r.Now = func() time.Time { return t } }
@@ -212,7 +217,7 @@ func (r *rig) records(s eventlog.Stream) (all []eventlog.Record) {
 func (r *rig) presets() Presets { return Presets{r.Engine} }
 
 func (r *rig) sessions() Sessions {
-	return Sessions{Engine: r.Engine, Hub: r.hub, Producer: session.Producer{Instance: "one", Boot: 1}}
+	return Sessions{Engine: r.Engine, Hub: r.hub, Producer: session.Producer{Instance: r.instance, Boot: 1}}
 }
 
 // session starts a session on the model.

@@ -243,9 +243,11 @@ func TestReply_that_is_interrupted_by_the_stop_says_so(t *testing.T) {
 func TestReply_whose_producer_is_gone_is_closed_by_the_next_post(t *testing.T) {
 	t.Parallel()
 	for name, find := range map[string]func(*rig, *Sessions){
-		"because the same instance was started anew": func(_ *rig, h *Sessions) { h.Producer.Boot = 2 },
+		"because the same instance was started anew": func(_ *rig, h *Sessions) {
+			h.Producer = session.Producer{Instance: "one", Boot: 2}
+		},
+		"because its own process does not make it": func(_ *rig, h *Sessions) { h.Producer.Instance = "one" },
 		"because it is silent beyond its time-out": func(r *rig, h *Sessions) {
-			h.Producer.Instance = "two"
 			r.at(time.Now().Add(time.Minute + grace + time.Second))
 		},
 	} {
@@ -285,7 +287,6 @@ func TestReply_whose_producer_is_gone_is_closed_by_the_next_post(t *testing.T) {
 		}
 		later := r.other()
 		h := later.sessions()
-		h.Producer.Instance = "two"
 		later.at(time.Now().Add(time.Minute + grace - time.Second))
 		_, err := h.Post(t.Context(), PostMessage{Session: s, Content: "Again"}, by(olga))
 		refused(t, err, "reply_under_way")

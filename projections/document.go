@@ -16,7 +16,7 @@ import (
 // NewIndexReader feeds the search index: it waits until views has passed a batch, loads the presets' rows,
 // and puts each with the row's own position as its version.
 func NewIndexReader(pool *pgxpool.Pool, progress *Progress, index Index) Reader {
-	return Reader{Name: IndexReader, Version: IndexVersion, Prefixes: []string{"preset-"},
+	return Reader{Name: IndexReader, Version: IndexVersion, Parks: true, Prefixes: []string{"preset-"},
 		Start: index.Bootstrap,
 		Before: func(ctx context.Context, batch []eventlog.Record) error {
 			if !progress.Wait(ctx, Views, batch[len(batch)-1].Position) {

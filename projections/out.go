@@ -14,7 +14,7 @@ type Publisher interface {
 
 // OutReader publishes what has happened, without texts, at least once and in order.
 func OutReader(bus Publisher) Reader {
-	return Reader{Name: Out, Version: OutVersion,
+	return Reader{Name: Out, Version: OutVersion, Parks: true,
 		Prefixes: []string{"org-", "user-", "apikey-", "preset-", "session-", "completion-"},
 		Before: func(ctx context.Context, batch []eventlog.Record) error {
 			events := make([]eventlog.CloudEvent, len(batch))

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -81,8 +82,12 @@ func (r *rig) rights(t *testing.T, owner string) {
 	}
 	label := doc{"version": 1}
 	admins := r.as(r.member("ada", "admin"))
-	policies(admins, []fault{forbidden("POST", "/v1/users", doc{"handle": "o", "name": "O", "role": "owner"},
-		"owners_made_by_owners")})
+	policies(admins, []fault{
+		forbidden("POST", "/v1/users", doc{"handle": "o", "name": "O", "role": "owner"}, "owners_made_by_owners"),
+		forbidden("POST", "/v1/api-keys", doc{"name": "k", "user": owner}, "owners_keys_by_owners"),
+		forbidden("DELETE", "/v1/api-keys/"+key, nil, "owners_keys_by_owners"),
+	})
+	r.keysOfOthers(t, admins)
 	workers := []fault{
 		forbidden("PATCH", preset, doc{"name": "New"}, "org_preset_changed_by_owner", "If-Match: *"),
 		forbidden("POST", preset+"/publish", nil, "org_preset_changed_by_owner"),
@@ -116,6 +121,7 @@ func (r *rig) rights(t *testing.T, owner string) {
 		forbidden("POST", "/v1/sessions", doc{"preset": "org-tone"}, "session_started"),
 		forbidden("GET", "/v1/sessions", nil, "session_started"))...))
 	auditor.do("GET", preset, nil).want(200)
+	auditor.models(t)
 	auditor.do("GET", "/v1/audit", nil).want(200)
 	auditor.do("GET", "/v1/usage", nil).want(200)
 	for _, who := range []*rig{member, reviewer, auditor, admins} {
@@ -128,6 +134,24 @@ func (r *rig) rights(t *testing.T, owner string) {
 			t.Errorf("others' keys are listed: %v", keys)
 		}
 		who.do("DELETE", "/v1/api-keys/"+key, nil).refused(404, "not_found")
+	}
+}
+
+// keysOfOthers: an owner and an admin issue and revoke keys; an owner those of owners too.
+func (r *rig) keysOfOthers(t *testing.T, admin *rig) {
+	t.Helper()
+	second := r.as(r.member("olaf", "owner"))
+	for who, users := range map[*rig][]string{r: {"owner", "admin", "member"}, admin: {"admin", "member"}, second: {"owner"}} {
+		for i, role := range users {
+			user := r.do("POST", "/v1/users", doc{"handle": fmt.Sprintf("%s-%d-%s", role, i, who.key[8:34]), "name": "N",
+				"role": role}).want(201).str("id")
+			issued := who.do("POST", "/v1/api-keys", doc{"name": "k", "user": user}).want(201)
+			r.as(issued.str("secret")).do("GET", "/v1/me", nil).want(200)
+			who.do("DELETE", "/v1/api-keys/"+issued.str("id"), nil).want(200)
+		}
+	}
+	if keys := admin.do("GET", "/v1/api-keys", nil).want(200).list("data"); len(keys) < 5 {
+		t.Errorf("an admin sees %d keys", len(keys))
 	}
 }
 
@@ -167,5 +191,22 @@ func unseen(preset, session, reply string) []fault {
 		missing("GET", s+"/context", nil),
 		missing("GET", r, nil), missing("GET", r+"/stream", nil), missing("POST", r+"/cancel", nil),
 		missing("GET", r+"/context", nil),
+	}
+}
+
+// models: an auditor may use no preset of the org, only their own.
+func (r *rig) models(t *testing.T) {
+	t.Helper()
+	r.do("POST", "/v1/presets", draft("auds", doc{"scope": "user"})).want(201)
+	r.do("POST", "/v1/presets/~%2Fauds/publish", nil).want(201)
+	own := false
+	for _, m := range r.do("GET", "/v1/models", nil).want(200).list("data") {
+		own = own || m.str("id") == "preset:~/auds"
+		if strings.HasPrefix(m.str("id"), "preset:") && m.str("id") != "preset:~/auds" {
+			t.Errorf("an auditor is offered %s", m.str("id"))
+		}
+	}
+	if !own {
+		t.Error("their own preset is not offered")
 	}
 }

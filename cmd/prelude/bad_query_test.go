@@ -47,6 +47,16 @@ func TestBadQuery(t *testing.T) {
 		r.refuses(t, badPositions(session, canary, moved(t, position, 0, true), position+"A", "7", "start", ""))
 	})
 	t.Run("as_of", func(t *testing.T) { r.on(t).asOf(t, session, position) })
+	t.Run("twice", func(t *testing.T) {
+		var all []fault
+		for _, path := range lists {
+			all = append(all, invalid("GET", path+"?limit=1&limit=3", nil, "query.limit"))
+		}
+		r.refuses(t, append(all, invalid("GET", "/v1/search/presets?q=a&q=b", nil, "query.q"),
+			invalid("GET", "/v1/feed?after=start&after=start", nil, "query.after"),
+			invalid("GET", "/v1/usage?group=day&group=model", nil, "query.group")))
+		r.on(t).do("GET", "/v1/search/presets?tag=a&tag=b", nil).want(200)
+	})
 	t.Run("resuming", func(t *testing.T) { r.on(t).badResumes(t, turn.str("reply", "id"), turn.str("reply", "content")) })
 	t.Run("a_position_that_is_not_reached", func(t *testing.T) {
 		t.Parallel()

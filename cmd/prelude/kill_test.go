@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"prelude/internal/pgserver/pgtest"
 )
@@ -141,5 +144,40 @@ func TestTerminate(t *testing.T) {
 	}
 	if err := <-p.done; p.cmd.ProcessState.ExitCode() != 0 {
 		t.Fatalf("%v\n%s", err, r.logs)
+	}
+}
+
+// TestTerminateSlowly sends SIGTERM while a reply is under way and the Postgres that Prelude runs does nothing any
+// more: the program ends cleanly within ten seconds all the same, and the next start finds everything.
+func TestTerminateSlowly(t *testing.T) {
+	t.Parallel()
+	r := &rig{t: t, data: t.TempDir()}
+	p := launch(r)
+	session := r.session()
+	resp := r.open("POST", "/v1/sessions/"+session+"/messages",
+		doc{"content": "demo:chunks=10000 demo:delay=20ms"}, "Accept: text/event-stream")
+	defer func() { _ = resp.Body.Close() }()
+	text, err := os.ReadFile(filepath.Join(r.data, "postgres", "data", "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	postmaster, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(postmaster, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	p.end(syscall.SIGTERM)
+	if took := time.Since(began); took > 10*time.Second || p.cmd.ProcessState.ExitCode() != 0 {
+		t.Fatalf("it took %s\n%s", took, r.logs)
+	}
+	p = launch(r)
+	t.Cleanup(func() { p.end(syscall.SIGTERM) })
+	all := r.do("GET", "/v1/sessions/"+session+"/messages", nil).want(200).list("data")
+	if len(all) != 2 || all[1].str("error", "code") != "interrupted" {
+		t.Fatalf("there are %v", all)
 	}
 }

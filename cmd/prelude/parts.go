@@ -180,8 +180,8 @@ func (p *parts) openPool(ctx context.Context) error {
 
 // How long a close may take of what may hang with a Postgres that hangs.
 const (
-	closePool     = 500 * time.Millisecond
-	closePostgres = 1500 * time.Millisecond // then it is stopped the hard way, which the next start recovers from
+	closePool     = 300 * time.Millisecond
+	closePostgres = 1300 * time.Millisecond // then it is stopped the hard way, which the next start recovers from
 )
 
 // within waits for f, but not for longer than d: whatever f still waits for ends with the process.

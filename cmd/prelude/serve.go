@@ -53,15 +53,15 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 		logger.Info("ready", "address", srv.url(), "start_ms", time.Since(began).Milliseconds())
 		return greet(ctx, p, srv.url(), c.DevEnv, s)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- errors.Join(srv.run(ctx), p.Close()) }()
+	end := make(chan error, 1)
+	go func() { end <- errors.Join(srv.run(ctx), p.Close()) }()
 	select {
-	case err := <-ended:
+	case err := <-end:
 		return err
 	case <-ctx.Done():
 	}
 	select {
-	case err := <-ended:
+	case err := <-end:
 		return err
 	case <-time.After(stopWithin):
 		return errLate
@@ -160,7 +160,8 @@ func (s *server) url() string { return "http://" + s.listener.Addr().String() }
 // How long a stop may take. What is left after the requests is for the parts to close.
 const (
 	stopReplies  = 5 * time.Second // replies under way may end by themselves
-	stopRequests = 7 * time.Second
+	stopRequests = 7 * time.Second // requests under way may end
+	stopLast     = 300 * time.Millisecond
 	stopWithin   = 9800 * time.Millisecond
 )
 
@@ -219,7 +220,9 @@ func (s *server) stop() error {
 		err = errors.Join(err, s.http.Close())
 	}
 	// A request that was answered last may have begun one more reply.
-	return errors.Join(err, s.hub.Close(ctx))
+	last, cancel := context.WithTimeout(context.Background(), stopLast)
+	defer cancel()
+	return errors.Join(err, s.hub.Close(last))
 }
 
 // prepare makes the server ready: it waits until the readers have caught up, closes the replies that an

@@ -50,10 +50,77 @@ func TestResume(t *testing.T) {
 	if len(beyond) != 1 || beyond[0].Name != "reply.completed" {
 		t.Fatalf("beyond the text: %v", beyond)
 	}
+	for _, again := range [][]event{
+		r.stream("GET", "/v1/replies/"+reply+"/stream", nil, "Last-Event-ID: "+reply+":0"),
+		r.stream("GET", "/v1/replies/"+reply+"/stream?starting_after=0", nil),
+	} {
+		if again[0].Name != "reply.delta" || texts(again) != stored {
+			t.Errorf("after the start: %v", again)
+		}
+	}
 	inside := strings.Index(stored, "ü") + 1
 	r.do("GET", fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, inside), nil).refused(422, "invalid")
 	other := r.stream("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Again"})
 	r.do("GET", "/v1/replies/"+reply+"/stream", nil, "Last-Event-ID: "+other[0].ID).refused(422, "invalid")
+}
+
+// TestResumeAhead follows a reply from beyond what there is of it: it waits, and begins with a whole character.
+func TestResumeAhead(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	const content = "ünïcödé demo:chunks=40 demo:delay=25ms"
+	first := r.stream("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content})
+	text := texts(first)
+	inside := strings.LastIndex(text, "ö") + 1
+	resp := r.open("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content}, "Accept: text/event-stream")
+	defer func() { _ = resp.Body.Close() }()
+	lines := scanner(resp.Body)
+	lines.Scan()
+	id, _ := strings.CutPrefix(lines.Text(), "id: ")
+	reply, _, _ := strings.Cut(id, ":")
+	for _, from := range []int{0, inside, inside + 1} {
+		path := fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, from)
+		if got := r.stream("GET", path, nil); from == 0 && (got[0].Name != "reply.delta" || texts(got) != text) {
+			t.Errorf("a running reply after its start: %v", got)
+		}
+	}
+	running := r.open("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content}, "Accept: text/event-stream")
+	defer func() { _ = running.Body.Close() }()
+	lines = scanner(running.Body)
+	lines.Scan()
+	id, _ = strings.CutPrefix(lines.Text(), "id: ")
+	reply, _, _ = strings.Cut(id, ":")
+	got := r.stream("GET", fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, inside), nil)
+	if texts(got) != text[inside+1:] || got[len(got)-1].Name != "reply.completed" {
+		t.Errorf("from inside a character that was not there yet: %q, want %q", texts(got), text[inside+1:])
+	}
+}
+
+// TestRevokedKey ends what was opened with it.
+func TestRevokedKey(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	issued := r.do("POST", "/v1/api-keys", doc{"name": "short"}).want(201)
+	short := r.as(issued.str("secret"))
+	feed := short.open("GET", "/v1/feed?after=start", nil)
+	defer func() { _ = feed.Body.Close() }()
+	reply := short.open("POST", "/v1/sessions/"+short.session()+"/messages",
+		doc{"content": "demo:chunks=1000 demo:delay=20ms"}, "Accept: text/event-stream")
+	defer func() { _ = reply.Body.Close() }()
+	other := r.open("GET", "/v1/feed?after=start", nil)
+	defer func() { _ = other.Body.Close() }()
+	r.do("DELETE", "/v1/api-keys/"+issued.str("id"), nil).want(200)
+	events(t, scanner(feed.Body)) // it ends
+	for _, e := range events(t, scanner(reply.Body)) {
+		if e.Name != "reply.started" && e.Name != "reply.delta" {
+			t.Errorf("the reply's stream was followed to its end: %v", e)
+		}
+	}
+	for lines := scanner(other.Body); lines.Text() != "event: prelude.apikey.revoked"; {
+		if !lines.Scan() {
+			t.Fatal("another key's feed has ended")
+		}
+	}
 }
 
 // TestHangUp closes the connection in the middle of a reply: the reply goes on, and another may follow it.
@@ -97,14 +164,22 @@ func TestCancel(t *testing.T) {
 			reply, _, _ = strings.Cut(id, ":")
 		}
 	}
-	cancelled := r.do("POST", "/v1/replies/"+reply+"/cancel", nil).want(200)
+	a := r.do("POST", "/v1/replies/"+reply+"/cancel", nil, "Idempotency-Key: stop")
+	cancelled, position := a.want(200), a.Header.Get("Prelude-Position")
+	if position == "" || a.Header.Get("Idempotency-Replayed") != "" {
+		t.Errorf("headers: %v", a.Header)
+	}
 	if cancelled.str("status") != "cancelled" || cancelled.str("content") == "" {
 		t.Fatalf("cancelled: %v", cancelled)
 	}
 	if got := events(t, lines); got[len(got)-1].Name != "reply.cancelled" {
 		t.Fatalf("the stream ended with %v", got[len(got)-1])
 	}
-	again := r.do("POST", "/v1/replies/"+reply+"/cancel", nil).want(200)
+	a = r.do("POST", "/v1/replies/"+reply+"/cancel", nil, "Idempotency-Key: stop")
+	again := a.want(200)
+	if a.Header.Get("Idempotency-Replayed") != "true" || a.Header.Get("Prelude-Position") != position {
+		t.Errorf("repeated, headers: %v, the end is at %s", a.Header, position)
+	}
 	if again.str("status") != "cancelled" {
 		t.Fatalf("cancelled again: %v", again)
 	}

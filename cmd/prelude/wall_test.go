@@ -1,11 +1,16 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
+	"prelude/internal/pgserver"
 	"prelude/internal/postgres"
 )
 
@@ -79,5 +84,41 @@ func TestForgottenRole(t *testing.T) {
 	}
 	if err := postgres.Walled(t.Context(), pool); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestResetRole asks the Postgres that Prelude runs through a pool as Prelude's own, and tries to get past the role
+// that it came in with.
+func TestResetRole(t *testing.T) {
+	t.Parallel()
+	r := &rig{t: t, data: t.TempDir()}
+	p := launch(r, "--log-level", "debug")
+	t.Cleanup(func() { p.end(syscall.SIGTERM) })
+	r.preset("walled")
+	r.do("GET", "/v1/presets/walled", nil).want(200)
+	if !strings.Contains(r.logs.String(), `"session_user":"prelude_login","current_user":"prelude_login"`) {
+		t.Errorf("the pool is somebody else:\n%s", r.logs)
+	}
+	super, err := os.ReadFile(filepath.Join(r.data, databaseFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	login, err := pgserver.As(string(super), postgres.LoginRole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := postgres.Open(t.Context(), login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	for _, way := range []string{"RESET ROLE", "SET ROLE NONE", "SET ROLE prelude", "SET ROLE prelude_owner",
+		"SET SESSION AUTHORIZATION prelude", "RESET SESSION AUTHORIZATION", "RESET ALL", "SET row_security = off"} {
+		for _, table := range []string{"views_1.presets", "vault.keys", "prelude.usage_daily"} {
+			sql := way + "; SELECT 1 FROM " + table
+			if _, err := pool.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err == nil {
+				t.Errorf("%s leads to %s", way, table)
+			}
+		}
 	}
 }

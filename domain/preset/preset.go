@@ -124,6 +124,26 @@ func (p Preset) Content(n int) *Version {
 	return &p.Versions[n-1]
 }
 
+// Size is about how many bytes the preset takes in memory.
+func (p Preset) Size() int {
+	n := p.Draft.size()
+	for _, v := range p.Versions {
+		n += v.Content.size()
+	}
+	return n
+}
+
+func (d *Draft) size() int {
+	n := 256
+	if d != nil {
+		n += len(d.Name) + len(d.Description) + len(d.Instructions)
+		for _, v := range d.Variables {
+			n += len(v.Default) + len(v.Description) + 128
+		}
+	}
+	return n
+}
+
 // ETag names the editable content: all that a patch can change.
 func (p Preset) ETag() string {
 	return domain.HashOf(struct {

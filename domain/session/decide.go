@@ -24,8 +24,6 @@ var (
 	ErrNoTarget = &domain.Error{Kind: domain.Invalid, Code: "invalid",
 		Detail: "The request breaks a rule.", Fields: []domain.Field{{
 			Name: "preset", Code: "required", Detail: "preset or model is needed"}}}
-	ErrNotUnderWay = &domain.Error{Kind: domain.Conflict, Code: "reply_ended",
-		Detail: "The reply has ended already."}
 )
 
 // New is what a session is to be.

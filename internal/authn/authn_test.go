@@ -227,3 +227,58 @@ func TestKey_that_was_issued_just_now_is_looked_for_once_more(t *testing.T) {
 	}
 	r.asked(2)
 }
+
+func TestWhile_ends_with_the_key(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	one, done := r.While(t.Context(), keyID)
+	two, left := r.While(t.Context(), keyID)
+	other, another := r.While(t.Context(), "key_other")
+	defer another()
+	left()
+	if one.Err() != nil || two.Err() == nil {
+		t.Error("who leaves ends what others have")
+	}
+	r.Revoke(keyID)
+	<-one.Done()
+	late, over := r.While(t.Context(), keyID)
+	<-late.Done()
+	if other.Err() != nil {
+		t.Error("another key has ended")
+	}
+	done()
+	over()
+	if len(r.open) != 1 {
+		t.Errorf("%d keys are kept", len(r.open))
+	}
+}
+
+func TestValid(t *testing.T) {
+	t.Parallel()
+	at := noon.Add(time.Second)
+	r := newRig(t, func(c *domain.Credential) { c.ExpiresAt = &at })
+	now := noon
+	r.Now = func() time.Time { return now }
+	valid := func(want bool) {
+		t.Helper()
+		if got := r.Valid(t.Context(), keyID); got != want {
+			t.Errorf("it is valid: %v", got)
+		}
+	}
+	valid(true)
+	now = at
+	valid(false)
+	now = noon
+	r.watched, r.book.fault = false, errors.New("the database does not answer")
+	valid(true) // nobody can tell
+	r.book.fault = nil
+	c := r.book.keys[keyID]
+	c.RevokedAt = &noon
+	r.book.keys[keyID] = c
+	valid(false) // though nobody told
+	c.RevokedAt = nil
+	r.book.keys[keyID] = c
+	valid(true)
+	r.Revoke(keyID)
+	valid(false)
+}

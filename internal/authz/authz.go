@@ -26,7 +26,7 @@ const (
 	OwnKey       Verb = "own_key"
 	OthersKey    Verb = "others_key"
 	OwnersKey    Verb = "owners_key" // others' keys, where they are an owner's
-	SeeAudit     Verb = "see_audit" // audit, feed, usage
+	SeeAudit     Verb = "see_audit"  // audit, feed, usage
 )
 
 // Thing is what the verb is about, as far as rules ask.
