@@ -168,7 +168,7 @@ func (r *rig) over(log *eventlog.Log) *rig {
 // other is another process over the same log.
 func (r *rig) other() *rig {
 	n := r.over(r.Log)
-	n.instance = "two"
+	n.instance = uuid.NewString()
 	return n
 }
 
