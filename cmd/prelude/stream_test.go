@@ -64,35 +64,27 @@ func TestResume(t *testing.T) {
 	r.do("GET", "/v1/replies/"+reply+"/stream", nil, "Last-Event-ID: "+other[0].ID).refused(422, "invalid")
 }
 
-// TestResumeAhead follows a reply from beyond what there is of it: it waits, and begins with a whole character.
+// TestResumeAhead follows a running reply from its start, and from beyond what there is of it: it waits, and
+// begins with a whole character.
 func TestResumeAhead(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	const content = "ünïcödé demo:chunks=40 demo:delay=25ms"
-	first := r.stream("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content})
-	text := texts(first)
+	text := texts(r.stream("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content}))
 	inside := strings.LastIndex(text, "ö") + 1
-	resp := r.open("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content}, "Accept: text/event-stream")
-	defer func() { _ = resp.Body.Close() }()
-	lines := scanner(resp.Body)
-	lines.Scan()
-	id, _ := strings.CutPrefix(lines.Text(), "id: ")
-	reply, _, _ := strings.Cut(id, ":")
-	for _, from := range []int{0, inside, inside + 1} {
-		path := fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, from)
-		if got := r.stream("GET", path, nil); from == 0 && (got[0].Name != "reply.delta" || texts(got) != text) {
-			t.Errorf("a running reply after its start: %v", got)
+	for from, want := range map[int]string{0: text, inside: text[inside+1:]} {
+		resp := r.open("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content},
+			"Accept: text/event-stream")
+		lines := scanner(resp.Body)
+		lines.Scan()
+		reply, _, _ := strings.Cut(strings.TrimPrefix(lines.Text(), "id: "), ":")
+		got := r.stream("GET", fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, from), nil)
+		if texts(got) != want || got[0].Name != "reply.delta" || got[len(got)-1].Name != "reply.completed" {
+			t.Errorf("after %d: %q, want %q", from, texts(got), want)
 		}
-	}
-	running := r.open("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": content}, "Accept: text/event-stream")
-	defer func() { _ = running.Body.Close() }()
-	lines = scanner(running.Body)
-	lines.Scan()
-	id, _ = strings.CutPrefix(lines.Text(), "id: ")
-	reply, _, _ = strings.Cut(id, ":")
-	got := r.stream("GET", fmt.Sprintf("/v1/replies/%s/stream?starting_after=%d", reply, inside), nil)
-	if texts(got) != text[inside+1:] || got[len(got)-1].Name != "reply.completed" {
-		t.Errorf("from inside a character that was not there yet: %q, want %q", texts(got), text[inside+1:])
+		if err := resp.Body.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

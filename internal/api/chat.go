@@ -191,10 +191,11 @@ func (c chat) whole(ctx context.Context, out *chatOut) error {
 		return err
 	}
 	answer := c.head("chat.completion")
-	message := map[string]any{"role": "assistant", "content": *b.Content, "refusal": nil}
+	out.Position = c.s.token(c.src.endedAt())
+	message := map[string]any{"role": "assistant", "content": b.Content, "refusal": nil}
 	if calls := c.toolCalls(); calls != nil {
 		message["tool_calls"] = calls
-		if *b.Content == "" {
+		if b.TextBytes == 0 {
 			message["content"] = nil
 		}
 	}

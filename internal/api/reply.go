@@ -31,7 +31,7 @@ type streamReplyIn struct {
 	Caller
 	ID            string `path:"id" doc:"rpl_…"`
 	LastEventID   string `header:"Last-Event-ID" doc:"resumes after that event"`
-	StartingAfter int    `query:"starting_after" minimum:"0" doc:"resumes after so many bytes of text"`
+	StartingAfter int    `query:"starting_after" minimum:"0" doc:"resumes after so many bytes of text; 0 is after reply.started"`
 	after         *int   // StartingAfter, where it was sent: after 0 bytes is after reply.started
 }
 

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,6 +117,31 @@ func showsNoText(t *rapid.T, r eventlog.Record) {
 	if ce.Data["note"] != nil || ce.Data["detail"] != nil || ce.SpecVersion != "1.0" ||
 		ce.Type != "prelude."+r.Kind() || ce.Source != "/orgs/org_"+r.Stream.Org {
 		t.Fatalf("the cloud event is %+v", ce)
+	}
+}
+
+// TestWordless: names that people give stay inside; versions and ids go out.
+func TestWordless(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string][]string{
+		"org.founded.v1":            {"org"},
+		"preset.created.v1":         {"hash", "org", "owner", "preset", "scope"},
+		"preset.renamed.v1":         {"by"},
+		"preset.published.v1":       {"by", "hash", "version"},
+		"preset.labeled.v1":         {"by", "from", "version"},
+		"preset.unlabeled.v1":       {"by", "from"},
+		"session.preset_applied.v1": {"by", "model", "preset"},
+		"completion.started.v1":     {"org", "preset", "producer", "reply", "until", "user"},
+		"apikey.issued.v1":          {"by", "expires_at", "key", "org", "user"},
+	} {
+		data := read(t, appended(t, stream, event(t, name)), stream)[0].CloudEvent().Data
+		if got := slices.Sorted(maps.Keys(data)); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", name, got, want)
+		}
+		if p, ok := data["preset"].(map[string]any); ok && (p["id"] == nil || p["version"] == nil ||
+			p["name"] != nil || p["selector"] != nil) {
+			t.Errorf("%s: the preset is %v", name, p)
+		}
 	}
 }
 
