@@ -30,7 +30,8 @@ type Hub struct {
 
 // NewHub returns an empty hub.
 func NewHub(logger *slog.Logger) *Hub {
-	return &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, expects: map[domain.ReplyID]int{}, free: time.AfterFunc}
+	return &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, expects: map[domain.ReplyID]int{},
+		free: time.AfterFunc}
 }
 
 // keepEnded is how long an ended reply stays in the hub: until the views surely have it.

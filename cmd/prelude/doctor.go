@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 
-	"prelude/internal/postgres"
+	"prelude/internal/eventstore"
 	"prelude/internal/search"
 	"prelude/internal/vault"
 )
@@ -19,22 +22,32 @@ type doctorCmd struct{}
 // finding is what the doctor found of one part.
 type finding struct {
 	part string
+	note string // what there is to know where nothing is wrong
 	err  error
 	mend string
 }
 
 var errUnwell = errors.New("something is wrong: see above")
 
+// patient is what the doctor looks at. It only looks: nothing is made, started or changed.
+type patient struct {
+	cfg    *Config
+	logger *slog.Logger
+}
+
 // Run looks at each part and says what is wrong and how to mend it.
 func (doctorCmd) Run(ctx context.Context, cfg *Config, s streams) error {
-	findings := []finding{{"configuration", cfg.check(), "set what is named to what it must be"}}
+	findings := []finding{{part: "configuration", err: cfg.check(), mend: "set what is named to what it must be"}}
 	if findings[0].err == nil {
-		findings = append(findings, examine(ctx, cfg, s)...)
+		p := patient{cfg, cfg.logger(s.err)}
+		findings = append(findings, p.folder(), p.store(ctx))
+		findings = append(findings, p.database(ctx)...)
+		findings = append(findings, p.search(ctx), p.models(ctx))
 	}
 	unwell := false
 	for _, f := range findings {
 		if f.err == nil {
-			fmt.Fprintf(s.out, "ok     %s\n", f.part)
+			fmt.Fprintln(s.out, strings.TrimSuffix("ok     "+f.part+": "+f.note, ": "))
 			continue
 		}
 		unwell = true
@@ -46,48 +59,95 @@ func (doctorCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return nil
 }
 
-func examine(ctx context.Context, cfg *Config, s streams) []finding {
-	logger := cfg.logger(s.err)
-	p, err := openLog(ctx, cfg, logger, false)
-	findings := []finding{{"event store", err,
-		"start the store that PRELUDE_EVENTSTORE names, or free the data folder " + cfg.Data}}
-	if err == nil {
-		err = p.openDatabase(ctx)
-		findings = append(findings, finding{"database", err,
-			"install Postgres 15 or later (apt install postgresql, or brew install postgresql@17), or set DATABASE_URL"})
+const atFirst = "will be made at the first start"
+
+func (p patient) folder() finding {
+	f := finding{part: "data folder", note: p.cfg.Data,
+		mend: "set PRELUDE_DATA to a folder that is yours, or make it so"}
+	info, err := os.Stat(p.cfg.Data)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.note += " " + atFirst
+	case err != nil:
+		f.err = err
+	case !info.IsDir():
+		f.err = fmt.Errorf("%s is not a folder", p.cfg.Data)
+	case syscall.Access(p.cfg.Data, 7) != nil: // read, write and enter
+		f.err = fmt.Errorf("%s cannot be written to", p.cfg.Data)
 	}
-	if err == nil {
-		findings = append(findings, examineDatabase(ctx, p)...)
-	}
-	findings = append(findings, examineSearch(ctx, cfg, p), examineModels(ctx, cfg))
-	if err := p.Close(); err != nil {
-		findings = append(findings, finding{"close", err, "look at the log above"})
-	}
-	return findings
+	return f
 }
 
-func examineDatabase(ctx context.Context, p *parts) []finding {
-	found := []finding{{"row-level security", postgres.Walled(ctx, p.pool),
-		"run prelude migrate as the database's owner"}}
-	_, err := os.Stat(p.cfg.masterKey())
-	fresh, freshErr := vault.Fresh(ctx, p.pool)
-	if fresh && freshErr == nil {
-		return append(found, finding{"vault", nil, ""})
-	}
-	if err == nil && freshErr == nil {
-		err = p.openVault(ctx)
-	}
-	return append(found, finding{"vault", errors.Join(err, freshErr),
-		"put the right master key back from your backup: " + p.cfg.masterKey()})
-}
-
-func examineSearch(ctx context.Context, cfg *Config, p *parts) finding {
-	f := finding{part: "search (Postgres)"}
-	if cfg.OpenSearchURL == "" {
+func (p patient) store(ctx context.Context) finding {
+	f := finding{part: "event store (PRELUDE_EVENTSTORE)", mend: "start the store that PRELUDE_EVENTSTORE names"}
+	if p.cfg.EventStore != "" {
+		f.err = p.storeAnswers(ctx, eventstore.Config{Address: p.cfg.EventStore, Logger: p.logger})
 		return f
 	}
-	f.part, f.mend = "search (OpenSearch)", "start OpenSearch at OPENSEARCH_URL; until then Postgres searches"
-	index, err := search.Open(search.Config{URL: cfg.OpenSearchURL, Prefix: cfg.OpenSearchPrefix,
+	f = finding{part: "event store (embedded)",
+		mend: "stop the program that has " + p.cfg.path("log") + " open, or use another PRELUDE_DATA"}
+	locked, err := locked(p.cfg.path("log/lock"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		f.note = "its log " + atFirst
+	case err != nil:
+		f.err = err
+	case locked:
+		f.note = "a running prelude has it, and answers"
+		f.err = p.storeAnswers(ctx, eventstore.Config{Socket: p.cfg.socketPath(), Logger: p.logger})
+	default:
+		f.note = "no prelude runs on it; the next start opens its log"
+	}
+	return f
+}
+
+func (p patient) storeAnswers(ctx context.Context, cfg eventstore.Config) error {
+	store, err := eventstore.Open(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if store.Ready(ctx) != nil {
+		err = errors.New("it does not answer")
+	}
+	return errors.Join(err, store.Close())
+}
+
+// locked says whether a process holds the lock of a folder. To look it shares the lock for a moment, and only
+// where it is free.
+func locked(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = f.Close() }() // nothing was written
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
+// master looks at the master key's file. fresh: nothing was sealed yet, so that it may be missing.
+func (p patient) master(fresh bool) ([]byte, finding) {
+	f := finding{part: "master key", note: p.cfg.masterKey(),
+		mend: "put the right master key back from your backup: " + p.cfg.masterKey()}
+	key, _, err := vault.MasterKey(p.cfg.masterKey(), false)
+	if fresh && errors.Is(err, vault.ErrMasterMissing) {
+		f.note += " " + atFirst
+	} else {
+		f.err = err
+	}
+	return key, f
+}
+
+func (p patient) search(ctx context.Context) finding {
+	if p.cfg.OpenSearchURL == "" {
+		return finding{part: "search (Postgres)"}
+	}
+	f := finding{part: "search (OpenSearch)", mend: "start OpenSearch at OPENSEARCH_URL; until then Postgres searches"}
+	index, err := search.Open(search.Config{URL: p.cfg.OpenSearchURL, Prefix: p.cfg.OpenSearchPrefix,
 		Logger: p.logger})
 	if err != nil {
 		f.err = err
@@ -97,21 +157,21 @@ func examineSearch(ctx context.Context, cfg *Config, p *parts) finding {
 	return f
 }
 
-func examineModels(ctx context.Context, cfg *Config) finding {
-	f := finding{part: "models (demo)"}
-	if cfg.OpenAIBaseURL == "" {
-		return f
+func (p patient) models(ctx context.Context) finding {
+	if p.cfg.OpenAIBaseURL == "" {
+		return finding{part: "models (demo)"}
 	}
-	f.part, f.mend = "models (OPENAI_BASE_URL)", "check OPENAI_BASE_URL and OPENAI_API_KEY"
+	f := finding{part: "models (OPENAI_BASE_URL)", mend: "check OPENAI_BASE_URL and OPENAI_API_KEY"}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(cfg.OpenAIBaseURL, "/")+"/models", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet,
+		strings.TrimSuffix(p.cfg.OpenAIBaseURL, "/")+"/models", nil)
 	if err != nil {
 		f.err = errors.New("it is not an address")
 		return f
 	}
-	if cfg.OpenAIKey != "" {
-		req.Header.Set("Authorization", "Bearer "+cfg.OpenAIKey)
+	if p.cfg.OpenAIKey != "" {
+		req.Header.Set("Authorization", "Bearer "+p.cfg.OpenAIKey)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -32,7 +32,7 @@ func (c *Config) instanceID() (string, error) {
 	if id == "" {
 		id = uuid.NewString()
 	}
-	err = os.WriteFile(c.path("instance"), []byte(id+"\n"), 0o600) //nolint:gosec // the path is the operator's
+	err = os.WriteFile(c.path("instance"), []byte(id+"\n"), 0o600)
 	if err != nil {
 		return "", fmt.Errorf("write the instance's id: %w", err)
 	}

@@ -1,13 +1,18 @@
 package main
 
 import (
-	"context"
+	"encoding/base64"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"prelude/internal/pgserver/pgtest"
 )
 
 // command runs a command line on the rig's data and gives what it printed.
@@ -105,18 +110,40 @@ func keyIn(out string) string {
 	return key
 }
 
+// doctor examines the rig's data with further arguments.
+func (r *rig) doctor(args ...string) (string, error) {
+	out := &buffer{}
+	err := run(r.t.Context(), append([]string{"doctor", "--data", r.data, "--log-level", "error"}, args...), out, out)
+	return out.String(), err
+}
+
+// contains expects texts in what a command printed.
+func contains(t *testing.T, out string, all ...string) {
+	t.Helper()
+	for _, want := range all {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+}
+
 // TestDoctor says what is well, and what is not and how to mend it.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	r := start(t)
-	out, err := r.command("doctor")
-	if err != nil || strings.Contains(out, "wrong") || strings.Count(out, "ok ") < 6 {
+	out, err := r.doctor("--database-url", r.dsn)
+	if err != nil || strings.Contains(out, "wrong") || strings.Count(out, "ok ") != 9 {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	contains(t, out, "a running prelude has it, and answers", "version 1, the program's own", "opens the vault")
 	r.stop()
 	for name, c := range map[string]struct{ args, want []string }{
 		"a database that is away": {[]string{"--database-url", "postgres://nobody@127.0.0.1:1/none"},
 			[]string{"wrong  database", "DATABASE_URL"}},
+		"a pool's user who is another": {[]string{"--database-url", r.dsn, "--database-pool-url", r.dsn},
+			[]string{"wrong  database (DATABASE_POOL_URL)", "must be prelude_login"}},
+		"a store that is away": {[]string{"--database-url", r.dsn, "--eventstore", "esdb://127.0.0.1:1?tls=false"},
+			[]string{"wrong  event store", "PRELUDE_EVENTSTORE"}},
 		"an OpenSearch that is away": {[]string{"--database-url", r.dsn, "--opensearch-url", "http://127.0.0.1:1"},
 			[]string{"wrong  search (OpenSearch)", "OPENSEARCH_URL"}},
 		"a model's server that is away": {[]string{"--database-url", r.dsn, "--openai-base-url", "http://127.0.0.1:1/v1"},
@@ -124,18 +151,83 @@ func TestDoctor(t *testing.T) {
 		"a wrong configuration": {[]string{"--listen", "nowhere"}, []string{"wrong  configuration", "PRELUDE_LISTEN"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out := &buffer{}
-			err := run(t.Context(), append([]string{"doctor", "--data", r.data, "--log-level", "error"}, c.args...), out, out)
+			out, err := r.doctor(c.args...)
 			if err == nil {
 				t.Errorf("it finds nothing:\n%s", out)
 			}
-			for _, want := range c.want {
-				if !strings.Contains(out.String(), want) {
-					t.Errorf("it does not say %q:\n%s", want, out)
+			contains(t, out, c.want...)
+		})
+	}
+	key := filepath.Join(r.data, "master.key")
+	for name, c := range map[string][2]string{
+		"another_master_key":   {base64.StdEncoding.EncodeToString(make([]byte, 32)), "not the one that this vault was made with"},
+		"a_key_of_words":       {"under the mat", "32 bytes in base64"},
+		"a_key_that_is_absent": {"", "master key file is missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := errors.Join(os.Remove(key), os.WriteFile(key, []byte(c[0]), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			if c[0] == "" {
+				if err := os.Rename(key, key+".away"); err != nil {
+					t.Fatal(err)
 				}
+				defer func() { _ = os.Rename(key+".away", key) }() // for the next case to replace
+			}
+			out, err := r.doctor("--database-url", r.dsn)
+			if err == nil {
+				t.Errorf("it finds nothing:\n%s", out)
+			}
+			contains(t, out, "wrong  master key", c[1], "from your backup")
+		})
+	}
+}
+
+// TestDoctorChangesNothing examines what is not there yet: it says what will be made, and makes nothing.
+func TestDoctorChangesNothing(t *testing.T) {
+	t.Parallel()
+	empty := t.TempDir()
+	dsn := pgtest.Database(t)
+	before := tableCount(t, dsn)
+	for name, c := range map[string]struct {
+		data       string
+		args, want []string
+	}{
+		"an_empty_folder": {empty, nil, []string{"its log will be made at the first start",
+			"its data folder will be made at the first start", "master.key will be made at the first start"}},
+		"no_folder":   {filepath.Join(empty, "none"), nil, []string{"none will be made at the first start"}},
+		"a_long_path": {filepath.Join(empty, strings.Repeat("a", 120)), nil, []string{"ok     event store"}},
+		"an_empty_database": {empty, []string{"--database-url", dsn}, []string{"ok     database (DATABASE_URL)",
+			"tables: they will be made at the first start"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &rig{t: t, data: c.data}
+			out, err := r.doctor(c.args...)
+			if err != nil || strings.Contains(out, "wrong") {
+				t.Errorf("%v\n%s", err, out)
+			}
+			contains(t, out, c.want...)
+			if left, err := os.ReadDir(empty); err != nil || len(left) > 0 {
+				t.Errorf("it made %v: %v", left, err)
 			}
 		})
 	}
+	if after := tableCount(t, dsn); after != before {
+		t.Errorf("there were %d tables, and are %d", before, after)
+	}
+}
+
+func tableCount(t *testing.T, dsn string) (n int) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_class").Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // TestEmbedded runs with everything embedded, Postgres too; after a kill the next start takes over.
@@ -160,14 +252,17 @@ func TestEmbedded(t *testing.T) {
 	p = launch(r)
 	t.Logf("the start after a kill took %s", time.Since(began))
 	r.do("GET", "/v1/presets/walk-tone", nil).want(200)
+	out, err := r.doctor()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	contains(t, out, "it runs, and answers", "opens the vault", "ok     row-level security")
 	p.end(syscall.SIGTERM)
 	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
 		t.Fatalf("exit %d\n%s", code, r.logs)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	out := &buffer{}
-	if err := run(ctx, []string{"doctor", "--data", r.data, "--log-level", "error"}, out, out); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if out, err = r.doctor(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
+	contains(t, out, "the next start opens its log", "the next start starts it")
 }

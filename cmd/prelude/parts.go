@@ -172,7 +172,7 @@ func (p *parts) openPool(ctx context.Context) error {
 		return err
 	}
 	p.logger.Debug("the pool is open", "session_user", session, "current_user", current)
-	if p.login != p.cfg.DatabaseURL && session != postgres.LoginRole {
+	if (p.cfg.DatabaseURL == "" || p.cfg.DatabasePoolURL != "") && session != postgres.LoginRole {
 		return fmt.Errorf("the pool came in as %s, and must as %s", session, postgres.LoginRole)
 	}
 	return nil

@@ -23,20 +23,37 @@ func TestReadme(t *testing.T) {
 	if err := os.Symlink(r.data, filepath.Join(dir, ".prelude")); err != nil {
 		t.Fatal(err)
 	}
+	asItself(t, filepath.Join(dir, ".bin", "prelude"))
 	var lines strings.Builder
 	for _, block := range shellBlock.FindAllStringSubmatch(string(text), -1) {
 		lines.WriteString(block[1])
 	}
 	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", lines.String())
-	cmd.Dir = dir
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PRELUDE_DATA="+r.data, "DATABASE_URL="+r.dsn)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{`"version":1`, "event: reply.completed", `"verified":true`,
-		`"slug":"support-tone","name"`, "preset.published", "chat.completion"} {
+		`"slug":"support-tone","name"`, "preset.published", "chat.completion",
+		"ok     row-level security", "(shown once)", "session.reply_completed"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the lines do not show %q:\n%s", want, out)
 		}
+	}
+}
+
+// asItself puts a program there that is the test binary as Prelude.
+func asItself(t *testing.T, path string) {
+	t.Helper()
+	self, err := os.Executable()
+	if err == nil {
+		err = os.Mkdir(filepath.Dir(path), 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(path, []byte("#!/bin/sh\n"+asProgram+"=1 exec '"+self+"' \"$@\"\n"), 0o700)
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -121,4 +122,23 @@ func TestResetRole(t *testing.T) {
 			}
 		}
 	}
+	t.Run("another Prelude's pool has its own login to a Postgres that is given", func(t *testing.T) {
+		conn, err := pgx.Connect(t.Context(), string(super))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close(t.Context()) }()
+		if _, err := conn.Exec(t.Context(), "CREATE DATABASE second"); err != nil {
+			t.Fatal(err)
+		}
+		second := strings.NewReplacer("/postgres?", "/second?")
+		r := &rig{t: t, data: t.TempDir(), dsn: second.Replace(string(super))}
+		err = run(t.Context(), []string{"migrate", "--data", r.data, "--database-url", r.dsn, "--database-pool-url", r.dsn},
+			io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), "the pool came in as prelude, and must as prelude_login") {
+			t.Errorf("a pool of the superuser: %v", err)
+		}
+		r.serve("--database-pool-url", second.Replace(login))
+		walk(t, r, "postgres")
+	})
 }

@@ -72,6 +72,28 @@ func findFor(ctx context.Context, bin, data string) (binaries, error) {
 	return best, nil
 }
 
+// Found is what [Look] found.
+type Found struct {
+	Bin     string // the folder of the binaries
+	Major   int    // their version
+	Made    bool   // there is a data folder
+	Running bool   // a server runs on it
+}
+
+// Look says what Start would start with, and changes nothing. Errors: ErrNoBinaries, ErrVersion.
+func Look(ctx context.Context, cfg Config) (Found, error) {
+	dir, err := filepath.Abs(cfg.Dir)
+	if err != nil {
+		return Found{}, fmt.Errorf("resolve the data folder: %w", err)
+	}
+	s := &Server{cfg: Config{Dir: dir}}
+	_, err = os.Stat(s.data())
+	found := Found{Made: err == nil, Running: s.running() != 0}
+	b, err := findFor(ctx, cfg.Bin, s.data())
+	found.Bin, found.Major = b.dir, b.major
+	return found, err
+}
+
 func candidates() []string {
 	dirs := filepath.SplitList(os.Getenv("PATH"))
 	for _, pattern := range places {

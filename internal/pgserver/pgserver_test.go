@@ -128,6 +128,50 @@ func TestTakeOver(t *testing.T) {
 	})
 }
 
+func TestClose_stops_the_hard_way_what_does_nothing_any_more(t *testing.T) {
+	t.Parallel()
+	s := start(t, Config{Dir: privateDir(t), Patience: 200 * time.Millisecond})
+	ask(t, s, "create table notes as select 1; select 'made'")
+	if err := syscall.Kill(s.running(), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if err := s.Close(); err != nil || s.running() != 0 {
+		t.Fatalf("process %d: %v", s.running(), err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if got := ask(t, start(t, Config{Dir: s.cfg.Dir}), "select count(*)::text from notes"); got != "1" {
+		t.Errorf("got %s rows", got)
+	}
+}
+
+func TestLook_tells_what_there_is_and_makes_nothing(t *testing.T) {
+	t.Parallel()
+	dir := privateDir(t)
+	got, err := Look(t.Context(), Config{Dir: dir})
+	if err != nil || got.Major < oldest || got.Bin == "" || got.Made || got.Running {
+		t.Errorf("before the first start: %+v, %v", got, err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("it made %v: %v", left, err)
+	}
+	s := start(t, Config{Dir: dir})
+	if got, err = Look(t.Context(), Config{Dir: dir}); err != nil || !got.Made || !got.Running {
+		t.Errorf("while it runs: %+v, %v", got, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = Look(t.Context(), Config{Dir: dir}); err != nil || !got.Made || got.Running {
+		t.Errorf("after its end: %+v, %v", got, err)
+	}
+	if _, err := Look(t.Context(), Config{Dir: dir, Bin: t.TempDir()}); !errors.Is(err, ErrNoBinaries) {
+		t.Errorf("without binaries: %v", err)
+	}
+}
+
 func TestFolders(t *testing.T) {
 	t.Parallel()
 	t.Run("a path that is too long for a socket gets a short one", func(t *testing.T) {

@@ -75,8 +75,7 @@ func write(path string, text []byte) error {
 func Fresh(ctx context.Context, q interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }) (bool, error) {
-	b := &pgx.Batch{}
-	b.Queue(`SELECT set_config('role', 'prelude_vault', true)`)
+	b := batch()
 	fresh := false
 	b.Queue(`SELECT NOT EXISTS (SELECT FROM vault.master)`).QueryRow(func(r pgx.Row) error {
 		return r.Scan(&fresh)
@@ -84,10 +83,33 @@ func Fresh(ctx context.Context, q interface {
 	return fresh, q.SendBatch(ctx, b).Close()
 }
 
+// Check holds a master key against the proof of the first, and changes nothing. Error: ErrMasterWrong.
+func Check(ctx context.Context, q interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}, master []byte) error {
+	key, err := eventlog.NewKey(master)
+	if err != nil {
+		return fmt.Errorf("master key: %w", err)
+	}
+	b := batch()
+	var stored []byte
+	b.Queue(`SELECT proof FROM vault.master`).QueryRow(func(r pgx.Row) error { return r.Scan(&stored) })
+	if err := q.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("look at the vault: %w", err)
+	}
+	if !hmac.Equal(proof(key), stored) {
+		return ErrMasterWrong
+	}
+	return nil
+}
+
+// proof is by what a master key is known.
+func proof(master *eventlog.Key) []byte { return master.MAC("master", []byte("prelude")) }
+
 // prove keeps a proof of the first master key, and holds later ones against it.
 func (v *Vault) prove(ctx context.Context) error {
-	mine := v.master.MAC("master", []byte("prelude"))
-	b := v.batch()
+	mine := proof(v.master)
+	b := batch()
 	b.Queue(`INSERT INTO vault.master (proof) VALUES ($1) ON CONFLICT DO NOTHING`, mine)
 	var stored []byte
 	b.Queue(`SELECT proof FROM vault.master`).QueryRow(func(r pgx.Row) error { return r.Scan(&stored) })

@@ -96,6 +96,24 @@ func TestOpen_refuses_another_master_key_and_changes_nothing(t *testing.T) {
 	}
 }
 
+func TestCheck_holds_a_master_key_against_the_vault(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if err := Check(t.Context(), r.pool, r.master); err == nil || errors.Is(err, ErrMasterWrong) {
+		t.Errorf("before there is a proof: %v", err)
+	}
+	r.open()
+	if err := Check(t.Context(), r.pool, r.master); err != nil {
+		t.Error(err)
+	}
+	if err := Check(t.Context(), r.pool, random()); !errors.Is(err, ErrMasterWrong) {
+		t.Errorf("another one: %v", err)
+	}
+	if err := Check(t.Context(), r.pool, random()[:16]); err == nil {
+		t.Error("a short one is taken")
+	}
+}
+
 func TestOpen_lets_one_of_two_first_master_keys_win(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -93,7 +93,7 @@ func (v *Vault) make(ctx context.Context, id domain.KeyID) (*eventlog.Key, error
 	raw := make([]byte, eventlog.KeySize)
 	_, _ = rand.Read(raw) // it cannot fail: crypto/rand ends the program instead
 	wrapped := by.Seal(raw, []byte(id))
-	batch := v.batch()
+	batch := batch()
 	batch.Queue(`INSERT INTO vault.keys (id, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
 		string(id), wrapped)
 	if err := v.pool.SendBatch(ctx, batch).Close(); err != nil {
@@ -106,7 +106,8 @@ func (v *Vault) make(ctx context.Context, id domain.KeyID) (*eventlog.Key, error
 	return found[id], err
 }
 
-func (v *Vault) batch() *pgx.Batch {
+// batch is statements in the vault's role.
+func batch() *pgx.Batch {
 	b := &pgx.Batch{}
 	b.Queue(`SELECT set_config('role', 'prelude_vault', true)`)
 	return b
@@ -154,7 +155,7 @@ func (v *Vault) Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID
 }
 
 func (v *Vault) read(ctx context.Context, ids []string) (map[domain.KeyID][]byte, error) {
-	b := v.batch()
+	b := batch()
 	wrapped := map[domain.KeyID][]byte{}
 	b.Queue(`SELECT id, wrapped FROM vault.keys WHERE id = ANY($1) AND destroyed_at IS NULL`, ids).
 		Query(func(rows pgx.Rows) error {

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"prelude/internal/pgserver"
+	"prelude/internal/postgres"
+	"prelude/internal/vault"
+	"prelude/migrations"
+)
+
+// database looks at the database and at what is in it, or where none runs yet, at what one would start with.
+func (p patient) database(ctx context.Context) []finding {
+	if p.cfg.DatabaseURL != "" {
+		all := p.inside(ctx, p.cfg.DatabaseURL, finding{part: "database (DATABASE_URL)", note: "it answers",
+			mend: "start the Postgres that DATABASE_URL names"})
+		return append(all, p.login(ctx)...)
+	}
+	f := finding{part: "database (embedded)",
+		mend: "mend what is said, or set DATABASE_URL to a Postgres 15 or later"}
+	found, err := pgserver.Look(ctx, pgserver.Config{Dir: p.cfg.path("postgres")})
+	if err != nil {
+		f.err = err
+		_, key := p.master(!found.Made)
+		return []finding{f, key}
+	}
+	f.note = fmt.Sprintf("Postgres %d of %s", found.Major, found.Bin)
+	dsn, err := os.ReadFile(p.cfg.path(databaseFile))
+	switch {
+	case !found.Made && p.logged():
+		f.note += "; its data folder will be made at the next start: if there was one, put it back from your " +
+			"backup first, for the vault is in it"
+	case !found.Made:
+		f.note += "; its data folder " + atFirst
+	case !found.Running:
+		f.note += "; it does not run now; the next start starts it"
+	case errors.Is(err, fs.ErrNotExist):
+		f.note += "; it runs, and is not ready yet"
+	case err != nil:
+		f.err = err
+	default:
+		f.note += "; it runs, and answers"
+		return p.inside(ctx, string(dsn), f)
+	}
+	_, key := p.master(!found.Made)
+	return []finding{f, key}
+}
+
+// inside looks at what is in a database that should answer; f is what is known of the database so far.
+func (p patient) inside(ctx context.Context, dsn string, f finding) []finding {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := postgres.Look(ctx, dsn)
+	if err != nil {
+		f.err = err
+		_, key := p.master(!p.logged())
+		return []finding{f, key}
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing is in flight
+	tables, made := p.tables(ctx, conn)
+	if !made {
+		_, key := p.master(true)
+		return []finding{f, tables, key}
+	}
+	return []finding{f, tables, p.wall(ctx, conn), p.vault(ctx, conn)}
+}
+
+// login looks whether the pool's own login answers, where there is one.
+func (p patient) login(ctx context.Context) []finding {
+	if p.cfg.DatabasePoolURL == "" {
+		return nil
+	}
+	f := finding{part: "database (DATABASE_POOL_URL)", note: "it answers",
+		mend: "name the same Postgres, by the user prelude_login, which ALTER ROLE … LOGIN PASSWORD lets in"}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	conn, err := postgres.Look(ctx, p.cfg.DatabasePoolURL)
+	if err != nil {
+		f.err = err
+		return []finding{f}
+	}
+	if user := conn.Config().User; user != postgres.LoginRole {
+		f.err = fmt.Errorf("its user must be %s", postgres.LoginRole)
+	}
+	f.err = errors.Join(f.err, conn.Close(ctx))
+	return []finding{f}
+}
+
+// logged says whether an embedded log was begun here.
+func (p patient) logged() bool {
+	_, err := os.Stat(p.cfg.path("log"))
+	return err == nil
+}
+
+// tables holds the version of the tables against the program's; made says that there are any.
+func (p patient) tables(ctx context.Context, conn *pgx.Conn) (f finding, made bool) {
+	f = finding{part: "tables", mend: "run prelude migrate, or start the server, which does so too"}
+	has, last, err := postgres.Versions(ctx, conn, migrations.FS)
+	f.note = fmt.Sprintf("version %d, the program's own", has)
+	switch {
+	case err != nil:
+		f.err = err
+	case has == 0:
+		f.note = "they will be made at the first start"
+	case has < last:
+		f.err = fmt.Errorf("they have version %d, and the program's is %d", has, last)
+	case has > last:
+		f.err = fmt.Errorf("they have version %d, and the program knows %d", has, last)
+		f.mend = "run the newer program that made them"
+	}
+	return f, has > 0
+}
+
+func (p patient) wall(ctx context.Context, conn *pgx.Conn) finding {
+	f := finding{part: "row-level security", mend: "run prelude migrate as the database's owner"}
+	built, err := postgres.Exists(ctx, conn, "views_1.presets")
+	f.err = errors.Join(err, postgres.CheckRoles(ctx, conn))
+	switch {
+	case f.err != nil:
+	case !built:
+		f.note = "what is built from the log will be made at the next start"
+	default:
+		f.err = postgres.Walled(ctx, conn)
+	}
+	return f
+}
+
+// vault proves that the master key is the one that the vault was made with.
+func (p patient) vault(ctx context.Context, conn *pgx.Conn) finding {
+	fresh, err := vault.Fresh(ctx, conn)
+	key, f := p.master(fresh && err == nil)
+	switch {
+	case err != nil:
+		f.err = fmt.Errorf("look at the vault: %w", err)
+	case f.err == nil && !fresh:
+		f.note += " opens the vault"
+		f.err = vault.Check(ctx, conn, key)
+	}
+	return f
+}
