@@ -156,7 +156,7 @@ func sizeOf(state any, remembered int) uint32 {
 	if sized, ok := state.(interface{ Size() int }); ok {
 		n += sized.Size()
 	}
-	return uint32(min(n, cacheBytes)) //nolint:gosec // it is bounded
+	return uint32(min(n, cacheBytes))
 }
 
 func (c *cache) get(s eventlog.Stream) (any, bool) {
