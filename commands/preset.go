@@ -126,11 +126,16 @@ func (h Presets) Publish(ctx context.Context, cmd PublishPreset, meta Meta) (Pre
 			if err := m.MatchETag(p.ETag()); err != nil {
 				return nil, err
 			}
+			change, protected := m.rule, ""
 			for _, l := range cmd.Labels {
 				if err := mayMove(m, l, p); err != nil {
 					return nil, err
 				}
+				if m.rule != change {
+					protected = "+" + m.rule // both rules were needed
+				}
 			}
+			m.rule = change + protected
 			return p.Publish(cmd.Note, cmd.Labels, cmd.Hash, m.By.User, h.Now())
 		})
 }

@@ -2,13 +2,11 @@ package commands
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -20,45 +18,11 @@ import (
 	"prelude/domain/session"
 	"prelude/internal/esnode"
 	"prelude/internal/eventlog"
+	"prelude/internal/eventlog/eventlogtest"
 	"prelude/internal/eventstore"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// keys has every key but those that were destroyed. A key follows from its id.
-type keys struct {
-	mu        sync.Mutex
-	destroyed map[domain.KeyID]bool
-}
-
-func (k *keys) Ensure(_ context.Context, ids ...domain.KeyID) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, id := range ids {
-		if k.destroyed[id] {
-			return &domain.Error{Kind: domain.Conflict, Code: "erased"}
-		}
-	}
-	return nil
-}
-
-func (k *keys) Find(_ context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	found := map[domain.KeyID]*eventlog.Key{}
-	for _, id := range ids {
-		if k.destroyed[id] {
-			continue
-		}
-		raw := sha256.Sum256([]byte(id))
-		key, err := eventlog.NewKey(raw[:])
-		if err != nil {
-			return nil, err
-		}
-		found[id] = key
-	}
-	return found, nil
-}
 
 // script is a model that says what a test wants.
 type script struct {
@@ -123,7 +87,7 @@ type rig struct {
 	instance string // of its producer
 	*Engine
 	t    *testing.T
-	keys *keys
+	keys *eventlogtest.Keys
 	hub  *Hub
 }
 
@@ -147,7 +111,7 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	k := &keys{destroyed: map[domain.KeyID]bool{}}
+	k := &eventlogtest.Keys{}
 	return (&rig{t: t, keys: k}).over(&eventlog.Log{Store: store, Keys: k})
 }
 

@@ -177,9 +177,7 @@ func TestTransact_adds_nothing_to_what_was_erased(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	s := r.session(olga)
-	r.keys.mu.Lock()
-	r.keys.destroyed[domain.SessionKey(acme, s)] = true
-	r.keys.mu.Unlock()
+	r.keys.Destroy(domain.SessionKey(acme, s))
 	_, err := r.sessions().Rename(t.Context(), s, "Title", by(olga))
 	refused(t, err, "erased")
 	if n := len(r.records(eventlog.SessionStream(acme, s))); n != 1 {

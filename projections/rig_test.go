@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,9 +15,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
-	"prelude/domain"
 	"prelude/internal/esnode"
 	"prelude/internal/eventlog"
+	"prelude/internal/eventlog/eventlogtest"
 	"prelude/internal/eventstore"
 	"prelude/internal/pgserver/pgtest"
 	"prelude/internal/postgres"
@@ -26,24 +25,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// keys has every key: each follows from its id.
-type keys struct{}
-
-func (keys) Ensure(context.Context, ...domain.KeyID) error { return nil }
-
-func (keys) Find(_ context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
-	found := map[domain.KeyID]*eventlog.Key{}
-	for _, id := range ids {
-		raw := sha256.Sum256([]byte(id))
-		key, err := eventlog.NewKey(raw[:])
-		if err != nil {
-			return nil, err
-		}
-		found[id] = key
-	}
-	return found, nil
-}
 
 // node is an event node that can be stopped and started.
 type node struct {
@@ -94,7 +75,7 @@ func newNode(t testing.TB) (*eventlog.Log, *node) {
 			t.Error(err)
 		}
 	})
-	return &eventlog.Log{Store: store, Keys: keys{}}, n
+	return &eventlog.Log{Store: store, Keys: &eventlogtest.Keys{}}, n
 }
 
 // database is a database with everything made, and its DSN as the superuser, who sees all rows.

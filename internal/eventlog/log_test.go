@@ -12,6 +12,7 @@ import (
 	"prelude/domain/preset"
 	"prelude/domain/session"
 	"prelude/internal/eventlog"
+	"prelude/internal/eventlog/eventlogtest"
 )
 
 const sessionKey = domain.KeyID("s.1.1")
@@ -58,7 +59,7 @@ func TestAppend(t *testing.T) {
 	})
 	t.Run("under a destroyed key a text is refused", func(t *testing.T) {
 		t.Parallel()
-		l := &eventlog.Log{Store: &memory{}, Keys: vault{destroyed: []domain.KeyID{"o.1"}}}
+		l := &eventlog.Log{Store: &memory{}, Keys: eventlogtest.Without("o.1")}
 		_, _, err := l.Append(t.Context(), stream, eventlog.None, meta(), []any{renamed, noted})
 		if !errors.Is(err, &domain.Error{Code: "erased"}) || len(stored(t, l)) > 0 {
 			t.Errorf("got %v with %d events", err, len(stored(t, l)))
@@ -107,7 +108,7 @@ func TestOpen(t *testing.T) {
 	t.Run("a text whose key was destroyed is gone, and that is no error", func(t *testing.T) {
 		t.Parallel()
 		l := appended(t, stream, noted, titled)
-		l.Keys = vault{destroyed: []domain.KeyID{"o.1"}}
+		l.Keys = eventlogtest.Without("o.1")
 		recs := read(t, l, stream)
 		if err := l.Open(t.Context(), recs); err != nil {
 			t.Fatal(err)
@@ -199,7 +200,7 @@ func TestOpenSecret(t *testing.T) {
 	if err != nil || !none.IsZero() {
 		t.Errorf("none is %+v, %v", none, err)
 	}
-	l.Keys = vault{destroyed: []domain.KeyID{"o.1"}}
+	l.Keys = eventlogtest.Without("o.1")
 	if got, err := l.OpenSecret(t.Context(), stream, "note", note); err != nil || !got.Gone || got.Text != "" {
 		t.Errorf("without its key it is %+v, %v", got, err)
 	}

@@ -2,7 +2,6 @@ package eventlog_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"iter"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"prelude/domain"
 	"prelude/internal/eventlog"
+	"prelude/internal/eventlog/eventlogtest"
 )
 
 // memory is a store in memory: the port's contract and nothing else.
@@ -90,29 +90,8 @@ func (m *memory) Subscribe(context.Context, eventlog.Position, eventlog.Filter,
 	return func(func(eventlog.Signal, error) bool) {}
 }
 
-// vault has every key but those that were destroyed. A key follows from its id.
-type vault struct{ destroyed []domain.KeyID }
-
-func (v vault) Ensure(context.Context, ...domain.KeyID) error { return nil }
-
-func (v vault) Find(_ context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
-	found := map[domain.KeyID]*eventlog.Key{}
-	for _, id := range ids {
-		if slices.Contains(v.destroyed, id) {
-			continue
-		}
-		raw := sha256.Sum256([]byte(id))
-		key, err := eventlog.NewKey(raw[:])
-		if err != nil {
-			return nil, err
-		}
-		found[id] = key
-	}
-	return found, nil
-}
-
 // shut is a vault that does not answer.
-type shut struct{ vault }
+type shut struct{ *eventlogtest.Keys }
 
 var errShut = errors.New("the vault does not answer")
 
@@ -131,7 +110,7 @@ func meta() eventlog.Meta {
 		Step:    uuid.MustParse("00000000-0000-4000-8000-000000000002"), Correlation: "req-1", At: noon}
 }
 
-func newLog() *eventlog.Log { return &eventlog.Log{Store: &memory{}, Keys: vault{}} }
+func newLog() *eventlog.Log { return &eventlog.Log{Store: &memory{}, Keys: &eventlogtest.Keys{}} }
 
 // appended is a log with events at the beginning of a stream.
 func appended(t *testing.T, s eventlog.Stream, events ...any) *eventlog.Log {
