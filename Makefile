@@ -9,7 +9,7 @@ OPENSEARCH_PORT ?= 9200
 LINT_VERSION := v2.15.0
 VULN_VERSION := v1.9.0
 
-.PHONY: help run build test short lint vuln opensearch openapi clean
+.PHONY: help run build test torture short lint vuln opensearch openapi clean
 
 help: ## List what can be done.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,10 @@ build: ## Build the program into .bin.
 test: ## Set up what is missing and run all tests, with the race detector.
 	@deploy/setup test
 	internal/search/node/with $(GO) test -race -timeout 14m ./...
+
+torture: ## Run the tests of what takes long, at the bounds that are promised, and print the figures.
+	@deploy/setup test
+	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate' ./cmd/prelude
 
 short: ## Run the tests that need no OpenSearch and no SDKs.
 	@deploy/setup run

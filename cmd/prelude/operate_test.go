@@ -236,7 +236,7 @@ func TestEmbedded(t *testing.T) {
 	r := &rig{t: t, data: t.TempDir()}
 	began := time.Now()
 	p := launch(r)
-	t.Logf("the first start took %s", time.Since(began))
+	inTime(t, "the first start", time.Since(began), time.Minute)
 	walk(t, r, "postgres")
 	text, err := os.ReadFile(filepath.Join(r.data, devFile))
 	if err != nil || !strings.Contains(string(text), "PRELUDE_URL="+r.url) {
@@ -250,7 +250,7 @@ func TestEmbedded(t *testing.T) {
 	p.end(syscall.SIGKILL)
 	began = time.Now()
 	p = launch(r)
-	t.Logf("the start after a kill took %s", time.Since(began))
+	inTime(t, "the start after a kill", time.Since(began), time.Minute)
 	r.do("GET", "/v1/presets/walk-tone", nil).want(200)
 	out, err := r.doctor()
 	if err != nil {

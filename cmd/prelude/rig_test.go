@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"prelude/internal/pgserver/pgtest"
 )
@@ -283,4 +284,20 @@ func parse(text string) doc {
 		return nil
 	}
 	return d
+}
+
+// atBounds makes tests fail at the bounds that are promised; else they fail at five times those, so that a busy
+// machine fails nobody.
+const atBounds = "PRELUDE_TORTURE"
+
+// inTime says what something took and holds it against its bound.
+func inTime(t *testing.T, what string, took, bound time.Duration) {
+	t.Helper()
+	t.Logf("%s took %s; the bound is %s", what, took.Round(time.Millisecond), bound)
+	if os.Getenv(atBounds) == "" {
+		bound *= 5
+	}
+	if took > bound {
+		t.Errorf("%s took %s, more than %s", what, took, bound)
+	}
 }
