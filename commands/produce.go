@@ -77,11 +77,16 @@ func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
 		if chunk.Text == "" && chunk.ToolCalls == nil {
 			continue
 		}
-		room := session.MaxReply - length
+		// Text and tool calls together are one event.
+		room := session.MaxReply - length - tools - len(chunk.ToolCalls)
+		if room < 0 {
+			e.Finish = "length"
+			break
+		}
 		whole := len(chunk.Text) <= room
 		chunk.Text = session.Cut(chunk.Text, room)
 		tools += len(chunk.ToolCalls)
-		if length = r.add(chunk); !whole || tools > session.MaxReply {
+		if length = r.add(chunk); !whole {
 			e.Finish = "length"
 			break
 		}

@@ -36,6 +36,17 @@ type chosen struct {
 	version *preset.Version
 }
 
+// mayAnswer refuses another model in the place of a locked preset's.
+func (c *chosen) mayAnswer(model string) error {
+	if d := c.version.Content; d.Locked && model != "" && model != d.Model {
+		return errOtherModel
+	}
+	return nil
+}
+
+var errOtherModel = (&domain.Error{Kind: domain.Invalid, Code: "preset_locked",
+	Detail: "The preset is locked: no other model answers in the place of its own."}).With("model")
+
 // choose resolves a preset for use by who. What who may not see is unknown.
 func (e *Engine) choose(ctx context.Context, who domain.Principal, arg PresetArg) (*chosen, error) {
 	id, selector, name := arg.ID, arg.Selector, ""
@@ -140,6 +151,9 @@ func (h Sessions) target(ctx context.Context, who domain.Principal, arg *PresetA
 	}
 	c, err := h.choose(ctx, who, *arg)
 	if err != nil {
+		return nil, "", err
+	}
+	if err := c.mayAnswer(model); err != nil {
 		return nil, "", err
 	}
 	if err := c.version.Content.CheckValues(values, "variables"); err != nil {

@@ -1,6 +1,10 @@
 package commands
 
-import "encoding/json"
+import (
+	"encoding/json"
+
+	"prelude/domain"
+)
 
 // ToolCall is a call that a model asks its client to make.
 type ToolCall struct {
@@ -54,9 +58,5 @@ func encodeTools(chunks []Chunk) string {
 	if len(calls) == 0 {
 		return ""
 	}
-	b, err := json.Marshal(calls)
-	if err != nil {
-		panic(err) // texts have JSON
-	}
-	return string(b)
+	return domain.SealJSON("", calls).Text
 }

@@ -157,6 +157,9 @@ func (e *Engine) bare(model string) (turn, error) {
 // withPreset is a turn whose instructions and settings are a preset's.
 func (e *Engine) withPreset(c *chosen, model string, values preset.Values, field string) (turn, error) {
 	d := c.version.Content
+	if err := c.mayAnswer(model); err != nil {
+		return turn{}, err
+	}
 	if model == "" {
 		model = d.Model
 	}
@@ -169,7 +172,7 @@ func (e *Engine) withPreset(c *chosen, model string, values preset.Values, field
 		return t, err
 	}
 	t.values = values
-	t.preset = &session.PresetVersion{ID: c.preset.ID, Name: c.preset.Slug, Selector: c.ref.Selector,
+	t.preset = &session.PresetVersion{ID: c.preset.ID, Name: c.ref.Name, Selector: c.ref.Selector,
 		Version: c.version.Number, Hash: c.version.Hash}
 	t.plan.Settings, t.plan.Reserve = d.Settings, d.ReserveOutput()
 	t.plan.Refuse = d.Context.Strategy == preset.Refuse

@@ -57,8 +57,11 @@ func TestAuditWords(t *testing.T) {
 			t.Errorf("no %s was seen", k)
 		}
 	}
-	if d := auditor.do("GET", "/v1/presets/"+open+"/history", nil).want(200); !hasNote(d) {
+	if d := r.do("GET", "/v1/presets/"+open+"/history", nil).want(200); !hasNote(d) {
 		t.Error("the history of an org preset has no note")
+	}
+	if d := auditor.do("GET", "/v1/presets/"+open+"/history", nil).want(200); hasNote(d) {
+		t.Error("an auditor is shown a note")
 	}
 	r.wordlessFeed(t)
 }

@@ -152,6 +152,10 @@ func TestChatOverrides(t *testing.T) {
 	if s := u.saw(); s.at("temperature") != 0.5 || s["seed"] != nil || s["response_format"] != nil || s.str("user") != "u" {
 		t.Errorf("locked: the model saw %v", s)
 	}
+	r.do("POST", "/v1/sessions", doc{"preset": "shut", "model": "demo"}).refused(422, "preset_locked")
+	locked := r.do("POST", "/v1/sessions", doc{"preset": "shut"}).want(201).str("id")
+	r.do("POST", "/v1/sessions/"+locked+"/messages", doc{"content": "Hi", "model": "demo"}).refused(422, "preset_locked")
+	r.do("POST", "/v1/sessions/"+locked+"/messages", doc{"content": "Hi", "model": "openai/x"}).want(201)
 	big := r.do("POST", "/v1/chat/completions", ask("open", doc{"max_tokens": 500000}))
 	if d := big.want(422); d.str("error", "code") != "context_full" {
 		t.Errorf("more than the window: %s", big.Body)
@@ -176,6 +180,17 @@ func TestChatInSession(t *testing.T) {
 	if n := len(r.do("GET", "/v1/sessions/"+session+"/messages", nil).want(200).list("data")); n != 2 {
 		t.Fatalf("%d messages", n)
 	}
+	mine := doc{"slug": "own", "name": "Own", "model": "demo", "instructions": "Be mine."}
+	r.do("POST", "/v1/presets", mine).want(201)
+	r.do("POST", "/v1/presets/~%2Fown/publish", nil).want(201)
+	own := r.do("POST", "/v1/sessions", doc{"preset": "~/own"}).want(201).str("id")
+	b := r.do("POST", "/v1/chat/completions", doc{"model": "gpt-5", "messages": []doc{{"role": "user", "content": "Hi"}}},
+		"Prelude-Session: "+own)
+	named := b.want(200).str("model")
+	if named != "preset:~/own@v1" {
+		t.Fatalf("a preset of one's own is named %q", named)
+	}
+	r.do("GET", "/v1/models/"+named, nil).want(200)
 	hot := r.do("POST", "/v1/chat/completions", doc{"model": "demo", "temperature": 5,
 		"messages": []doc{{"role": "user", "content": "Hi"}}}, in)
 	hot.want(422)
@@ -183,5 +198,37 @@ func TestChatInSession(t *testing.T) {
 		"messages": []doc{{"role": "user", "content": "Hi"}}}, in)
 	if d := with.want(422); d.str("error", "code") != "unsupported_parameter" {
 		t.Fatalf("tools in a session: %s", with.Body)
+	}
+}
+
+// TestBigToolCall: a tool call full of what JSON escapes is recorded; one beyond the bound ends the reply.
+func TestBigToolCall(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		bytes  int
+		finish string
+	}{"300 KB": {300_000, "tool_calls"}, "600 KB": {600_000, "length"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				for range c.bytes / 1000 {
+					fmt.Fprintf(w, `data: {"choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":`+
+						`{"arguments":"%s"}}]},"finish_reason":null}]}`+"\n\n", strings.Repeat("<", 1000))
+				}
+				_, _ = io.WriteString(w, `data: {"choices":[{"index":0,"delta":{},"finish_reason":"tool_calls"}]}`+
+					"\n\ndata: [DONE]\n\n")
+			}))
+			t.Cleanup(s.Close)
+			r := start(t, "--openai-base-url", s.URL+"/v1")
+			a := r.do("POST", "/v1/chat/completions", doc{"model": "openai/x", "tools": tools,
+				"messages": []doc{{"role": "user", "content": "Write a page"}}})
+			if got := a.want(200).list("choices")[0].str("finish_reason"); got != c.finish {
+				t.Fatalf("it ended with %q: %.300s", got, a.Body)
+			}
+			if d := r.do("GET", "/v1/replies/"+a.Header.Get("Prelude-Reply"), nil).want(200); d.str("status") != "completed" {
+				t.Fatalf("the reply: %.300v", d)
+			}
+		})
 	}
 }

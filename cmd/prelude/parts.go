@@ -175,7 +175,7 @@ func (p *parts) openPool(ctx context.Context) error {
 	if (p.cfg.DatabaseURL == "" || p.cfg.DatabasePoolURL != "") && session != postgres.LoginRole {
 		return fmt.Errorf("the pool came in as %s, and must as %s", session, postgres.LoginRole)
 	}
-	return nil
+	return postgres.Same(ctx, p.dsn, p.pool)
 }
 
 // How long a close may take of what may hang with a Postgres that hangs.

@@ -99,6 +99,9 @@ func TestRevokedKey(t *testing.T) {
 	reply := short.open("POST", "/v1/sessions/"+short.session()+"/messages",
 		doc{"content": "demo:chunks=1000 demo:delay=20ms"}, "Accept: text/event-stream")
 	defer func() { _ = reply.Body.Close() }()
+	chat := short.open("POST", "/v1/chat/completions", doc{"model": "demo", "stream": true,
+		"messages": []doc{{"role": "user", "content": "demo:chunks=1000 demo:delay=20ms"}}})
+	defer func() { _ = chat.Body.Close() }()
 	other := r.open("GET", "/v1/feed?after=start", nil)
 	defer func() { _ = other.Body.Close() }()
 	r.do("DELETE", "/v1/api-keys/"+issued.str("id"), nil).want(200)
@@ -106,6 +109,11 @@ func TestRevokedKey(t *testing.T) {
 	for _, e := range events(t, scanner(reply.Body)) {
 		if e.Name != "reply.started" && e.Name != "reply.delta" {
 			t.Errorf("the reply's stream was followed to its end: %v", e)
+		}
+	}
+	for _, e := range events(t, scanner(chat.Body)) {
+		if e.Data == "[DONE]" {
+			t.Error("the completion's stream was followed to its end")
 		}
 	}
 	for lines := scanner(other.Body); lines.Text() != "event: prelude.apikey.revoked"; {

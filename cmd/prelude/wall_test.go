@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -137,6 +138,11 @@ func TestResetRole(t *testing.T) {
 			io.Discard, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), "the pool came in as prelude, and must as prelude_login") {
 			t.Errorf("a pool of the superuser: %v", err)
+		}
+		err = run(t.Context(), []string{"migrate", "--data", r.data, "--database-url", r.dsn, "--database-pool-url", login},
+			io.Discard, io.Discard)
+		if !errors.Is(err, postgres.ErrOtherDatabase) {
+			t.Errorf("a pool on another database: %v", err)
 		}
 		r.serve("--database-pool-url", second.Replace(login))
 		walk(t, r, "postgres")

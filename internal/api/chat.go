@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -80,8 +79,8 @@ func (s *Server) beginChat(ctx context.Context, in *chatIn, r chatRequest, out *
 	return done.Reply, modelNotFound(err)
 }
 
-// postChat posts the last message of the user's into a session. The session's preset answers, with its settings;
-// a model that is no preset answers in the place of the session's, as it does for a posted message.
+// postChat posts the last message of the user's into a session. What the session says answers, with its settings,
+// whatever model the client had to name; the answer names it.
 func (s *Server) postChat(ctx context.Context, in *chatIn, r chatRequest, out *chatOut,
 ) (domain.ReplyID, error) {
 	content, err := r.lastUser()
@@ -91,21 +90,15 @@ func (s *Server) postChat(ctx context.Context, in *chatIn, r chatRequest, out *c
 	if _, _, err := r.settings(); err != nil {
 		return "", err
 	}
-	if present(r.Rest["tools"]) {
+	if v := r.Rest["tools"]; present(v) && string(v) != "[]" {
 		return "", unsupported("tools")
 	}
 	cmd := commands.PostMessage{Session: domain.SessionID(in.Session), Content: content}
-	if !strings.HasPrefix(r.Model, presetPrefix) {
-		cmd.Model = r.Model
-	}
 	if r.Preset != nil {
 		cmd.Variables = r.Preset.Variables
 	}
 	posted, err := s.Sessions.Post(ctx, cmd, in.meta(in.RawBody))
 	out.Position, out.Replayed = s.noted(in.Who, posted.Position), replayed(posted.Replayed)
-	if errors.Is(err, commands.ErrUnknownModel) {
-		err = errModelNotFound
-	}
 	return posted.Reply, err
 }
 

@@ -22,14 +22,19 @@ func (c chat) stream(hc huma.Context, first commands.Progress) {
 		if calls := c.toolCalls(); calls != nil {
 			c.chunk(w, head, map[string]any{"tool_calls": deltas(calls)}, nil)
 		}
-	} else if !c.followChunks(hc, w, head, first) {
+		c.end(w, head)
 		return
 	}
-	c.end(w, head)
+	// It ends with the key that it was asked for with, like every stream.
+	ctx, done := c.s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
+	defer done()
+	if c.followChunks(ctx, w, head, first) {
+		c.end(w, head)
+	}
 }
 
 // followChunks writes what comes until the end; false: nobody listens any more.
-func (c chat) followChunks(hc huma.Context, w *events, head map[string]any, p commands.Progress) bool {
+func (c chat) followChunks(ctx context.Context, w *events, head map[string]any, p commands.Progress) bool {
 	at, seen := 0, 0
 	for !w.gone {
 		if len(p.Text) > 0 {
@@ -45,17 +50,17 @@ func (c chat) followChunks(hc huma.Context, w *events, head map[string]any, p co
 			return true
 		}
 		var err error
-		if p, err = c.next(hc, w, at, seen); err != nil {
+		if p, err = c.next(ctx, w, at, seen); err != nil {
 			return false
 		}
 	}
 	return false
 }
 
-func (c chat) next(hc huma.Context, w *events, at, seen int) (commands.Progress, error) {
+func (c chat) next(ctx context.Context, w *events, at, seen int) (commands.Progress, error) {
 	for {
-		ctx, cancel := context.WithTimeoutCause(hc.Context(), heartbeat, errBeat)
-		p, err := c.src.run.Next(ctx, at, seen)
+		beat, cancel := context.WithTimeoutCause(ctx, heartbeat, errBeat)
+		p, err := c.src.run.Next(beat, at, seen)
 		cancel()
 		if !errors.Is(err, errBeat) {
 			return p, err

@@ -200,3 +200,28 @@ func Walled(ctx context.Context, q interface {
 	}
 	return nil
 }
+
+// ErrOtherDatabase: the pool's address and the owner's lead to two databases.
+var ErrOtherDatabase = errors.New("DATABASE_POOL_URL leads to another database than DATABASE_URL")
+
+// database tells a database from others: when its server started, and its number there.
+const database = `SELECT pg_postmaster_start_time()::text || ' ' || oid::text FROM pg_database
+	WHERE datname = current_database()`
+
+// Same says whether the pool is on the database of dsn.
+func Same(ctx context.Context, dsn string, pool *pgxpool.Pool) error {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // nothing is in flight
+	var owners, pools string
+	err = errors.Join(conn.QueryRow(ctx, database).Scan(&owners), pool.QueryRow(ctx, database).Scan(&pools))
+	if err != nil {
+		return fmt.Errorf("hold the two databases against each other: %w", err)
+	}
+	if owners != pools {
+		return ErrOtherDatabase
+	}
+	return nil
+}
