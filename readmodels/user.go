@@ -39,6 +39,25 @@ func (r *Reader) Users(ctx context.Context, who domain.Principal, p Page) (List[
 	}), err
 }
 
+// User answers with a person of the caller's org: oneself, or for who may see them anyone.
+func (r *Reader) User(ctx context.Context, who domain.Principal, id domain.UserID) (user.User, error) {
+	var rows []stateRow
+	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
+		b.Queue(`SELECT state, pos FROM rights_1.users WHERE org = $1 AND id = $2`, who.Org, id).
+			Query(scan(&rows))
+	})
+	if _, err := one(rows, wrap("ask for a user", err)); err != nil {
+		return user.User{}, err
+	}
+	if id != who.User {
+		if _, err := authz.May(who, authz.SeeUsers, authz.Thing{Org: who.Org}); err != nil {
+			return user.User{}, domain.ErrNotFound // who may not list them may not find them either
+		}
+	}
+	users, err := r.openUsers(ctx, rows)
+	return one(users, err)
+}
+
 func (r *Reader) openUsers(ctx context.Context, rows []stateRow) ([]user.User, error) {
 	users, err := decode[user.User](rows)
 	if err != nil {

@@ -13,6 +13,8 @@ func TestAnswers(t *testing.T) {
 	if want := "/v1/users/" + a.want(201).str("id"); a.Header.Get("Location") != want {
 		t.Errorf("a user is at %q, want %q", a.Header.Get("Location"), want)
 	}
+	r.do("GET", a.Header.Get("Location"), nil).want(200)
+	r.as(r.member("eve", "member")).do("GET", a.Header.Get("Location"), nil).refused(404, "not_found")
 	turn := r.do("POST", "/v1/sessions/"+r.session()+"/messages", doc{"content": "Hi"})
 	reply := turn.want(201).str("reply", "id")
 	if got := turn.Header.Get("Location"); got != "/v1/replies/"+reply {

@@ -80,6 +80,25 @@ func (s *Server) listUsers(ctx context.Context, in *listUsersIn) (*listed[userBo
 	return page(bodies, l.HasMore, l.Next, stale), nil
 }
 
+type userIn struct {
+	Query
+	ID string `path:"id" doc:"usr_…"`
+}
+
+func (s *Server) getUser(ctx context.Context, in *userIn) (*bodyOnly[userBody], error) {
+	stale, err := s.wait(ctx, in.Query, rightsReader)
+	if err != nil {
+		return nil, err
+	}
+	u, err := s.Read.User(ctx, in.Who, domain.UserID(in.ID))
+	if err != nil {
+		return nil, err
+	}
+	body := userOf(u)
+	body.Stale = stale
+	return &bodyOnly[userBody]{body}, nil
+}
+
 type addUserIn struct {
 	Command
 	Body struct {
