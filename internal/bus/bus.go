@@ -104,7 +104,7 @@ func (b *Bus) Publish(ctx context.Context, events []eventlog.CloudEvent) error {
 		m.Metadata.Set(positionKey, strconv.FormatUint(uint64(e.Position), 10))
 		b.settled(m.UUID) // what came late of an earlier try does not count
 		if err := b.channel.Publish(topic, m); err != nil {
-			return fmt.Errorf("publish: %w", err)
+			return fmt.Errorf("%w: %w", errNotTaken, err) // a bus that is closed has no consumers
 		}
 		switch taken := b.settled(m.UUID); {
 		case ctx.Err() != nil:
