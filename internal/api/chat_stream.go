@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -81,7 +81,7 @@ func (c chat) end(w *events, head map[string]any) {
 	}
 	c.chunk(w, head, map[string]any{}, b.Finish)
 	if o := c.r.StreamOptions; o != nil && o.IncludeUsage {
-		last := clone(head)
+		last := maps.Clone(head)
 		last["choices"], last["usage"] = []any{}, usageOpenAI(b)
 		w.data(last)
 	}
@@ -89,41 +89,16 @@ func (c chat) end(w *events, head map[string]any) {
 }
 
 func (c chat) chunk(w *events, head map[string]any, delta map[string]any, finish *string) {
-	chunk := clone(head)
+	chunk := maps.Clone(head)
 	chunk["choices"] = []any{map[string]any{"index": 0, "delta": delta, "logprobs": nil,
 		"finish_reason": finish}}
 	w.data(chunk)
 }
 
-func clone(m map[string]any) map[string]any {
-	c := make(map[string]any, len(m)+2)
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
-}
-
 // data writes an event without an id or a name.
-func (e *events) data(v any) {
-	e.buffer.Reset()
-	if err := format.Marshal(&e.buffer, v); err != nil {
-		e.gone = true
-		return
-	}
-	e.raw(strings.TrimSuffix(e.buffer.String(), "\n"))
-}
+func (e *events) data(v any) { e.raw(e.encode(v)) }
 
-func (e *events) raw(text string) {
-	if e.gone {
-		return
-	}
-	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
-	if _, err := e.out.Write([]byte("data: " + text + "\n\n")); err != nil {
-		e.gone = true
-		return
-	}
-	e.flush()
-}
+func (e *events) raw(text string) { e.write(strings.NewReader("data: " + text + "\n\n")) }
 
 // toolCalls are a reply's tool calls, put together from their pieces, or as they were kept.
 func (c chat) toolCalls() (calls []commands.ToolCall) {

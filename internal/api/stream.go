@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -196,18 +197,8 @@ func (e *events) send(id, name string, data any) {
 	}
 	var m sse.Message
 	m.ID, m.Type = sse.ID(id), sse.Type(name)
-	e.buffer.Reset()
-	if err := format.Marshal(&e.buffer, data); err != nil {
-		e.gone = true
-		return
-	}
-	m.AppendData(strings.TrimSuffix(e.buffer.String(), "\n"))
-	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
-	if _, err := m.WriteTo(e.out); err != nil {
-		e.gone = true
-		return
-	}
-	e.flush()
+	m.AppendData(e.encode(data))
+	e.write(&m)
 }
 
 // comment keeps the stream open, if its key is valid still.
@@ -217,8 +208,25 @@ func (e *events) comment() {
 	}
 	var m sse.Message
 	m.AppendComment("keep-alive")
+	e.write(&m)
+}
+
+// encode is the JSON of data on one line; where it has none, nothing more is written.
+func (e *events) encode(data any) string {
+	e.buffer.Reset()
+	if err := format.Marshal(&e.buffer, data); err != nil {
+		e.gone = true
+	}
+	return strings.TrimSuffix(e.buffer.String(), "\n")
+}
+
+// write writes what is whole and flushes it.
+func (e *events) write(text io.WriterTo) {
+	if e.gone {
+		return
+	}
 	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
-	if _, err := m.WriteTo(e.out); err != nil {
+	if _, err := text.WriteTo(e.out); err != nil {
 		e.gone = true
 		return
 	}
