@@ -3,6 +3,8 @@ package esnode
 import (
 	"errors"
 	"fmt"
+
+	"github.com/google/uuid"
 )
 
 // wrongVersion refuses an operation whose expected revision does not hold.
@@ -21,6 +23,20 @@ type deleted struct{ stream string }
 
 func (e *deleted) Error() string {
 	return fmt.Sprintf("Event stream '%s' is deleted.", e.stream)
+}
+
+// tooLarge refuses an event, or a whole append where event is nil, for its size in bytes.
+type tooLarge struct {
+	event       uuid.UUID
+	size, limit int
+}
+
+func (e *tooLarge) Error() string {
+	if e.event == uuid.Nil {
+		return fmt.Sprintf("Maximum Append Size of %d Exceeded.", e.limit)
+	}
+	return fmt.Sprintf("Event with Id: %s, Size: %d, exceeds Maximum Append Event Size of %d.",
+		e.event, e.size, e.limit)
 }
 
 // unavailable says that an operation failed for the node's own reasons.

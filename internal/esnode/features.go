@@ -31,6 +31,7 @@ func (features) GetSupportedMethods(
 		Methods: []*serverfeatures.SupportedMethod{
 			method(streams, "read", "position", "events"),
 			method(streams, "append"),
+			method(streams, "batchappend", "deadline_duration"),
 			method(streams, "delete"),
 			method(streams, "tombstone"),
 			method("event_store.client.gossip.gossip", "read"),

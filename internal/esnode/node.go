@@ -38,6 +38,7 @@ type Node struct {
 
 	closing chan struct{}
 	serving sync.WaitGroup
+	readers sync.WaitGroup // of calls that are read and answered at the same time
 	once    sync.Once
 	err     error
 }
@@ -103,7 +104,9 @@ func (n *Node) newServer() *grpc.Server {
 		}),
 		grpc.WaitForHandlers(true),
 	)
-	streams.RegisterStreamsServer(s, &service{book: n.book, writer: n.writer, closing: n.closing})
+	streams.RegisterStreamsServer(s, &service{
+		book: n.book, writer: n.writer, closing: n.closing, readers: &n.readers,
+	})
 	serverfeatures.RegisterServerFeaturesServer(s, features{})
 	gossip.RegisterGossipServer(s, newGossiper(n.Addr()))
 	return s
@@ -126,6 +129,7 @@ func (n *Node) Close() error {
 		n.server.GracefulStop()
 		stopped.Stop()
 		n.serving.Wait()
+		n.readers.Wait()
 		close(n.writer.queue)
 		<-n.writer.done
 		n.err = n.release()

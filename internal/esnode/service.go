@@ -3,8 +3,8 @@ package esnode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -25,6 +25,7 @@ type service struct {
 	book    *logbook
 	writer  *writer
 	closing <-chan struct{}
+	readers *sync.WaitGroup // what may outlive a call by a moment
 }
 
 // Append adds the events of one call to one stream, all or none.
@@ -81,7 +82,15 @@ func (a *appending) options(o *api.AppendReq_Options) error {
 	return err
 }
 
-func (a *appending) add(p *api.AppendReq_ProposedMessage) error {
+// proposed is an event of an append, of either kind of call.
+type proposed interface {
+	GetId() *shared.UUID
+	GetMetadata() map[string]string
+	GetCustomMetadata() []byte
+	GetData() []byte
+}
+
+func (a *appending) add(p proposed) error {
 	id, err := eventID(p.GetId())
 	if err != nil {
 		return err
@@ -101,17 +110,10 @@ func (a *appending) add(p *api.AppendReq_ProposedMessage) error {
 	}
 	a.bytes += e.size()
 	if e.size() > maxEvent {
-		return &invalid{
-			text:     fmt.Sprintf("Event with Id: %s is larger than %d bytes.", id, maxEvent),
-			trailers: []string{"exception", "maximum-append-event-size-exceeded"},
-		}
+		return &tooLarge{event: id, size: e.size(), limit: maxEvent}
 	}
 	if a.bytes > maxAppend {
-		return &invalid{
-			text: fmt.Sprintf("Maximum Append Size of %d Exceeded.", maxAppend),
-			trailers: []string{"exception", "maximum-append-size-exceeded",
-				"maximum-append-size", fmt.Sprint(maxAppend)},
-		}
+		return &tooLarge{size: a.bytes, limit: maxAppend}
 	}
 	a.events = append(a.events, e)
 	return nil

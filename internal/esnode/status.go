@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -26,6 +27,7 @@ func statusOf(ctx context.Context, err error) error {
 	var wrong *wrongVersion
 	var gone *deleted
 	var bad *invalid
+	var large *tooLarge
 	var failed *unavailable
 	switch {
 	case err == nil:
@@ -41,6 +43,9 @@ func statusOf(ctx context.Context, err error) error {
 	case errors.As(err, &bad):
 		trailer(ctx, bad.trailers...)
 		return status.Error(codes.InvalidArgument, bad.text)
+	case errors.As(err, &large):
+		trailer(ctx, large.trailers()...)
+		return status.Error(codes.InvalidArgument, large.Error())
 	case errors.As(err, &failed):
 		return status.Error(codes.Unavailable, failed.Error())
 	case errors.Is(err, errDamaged):
@@ -54,6 +59,15 @@ func statusOf(ctx context.Context, err error) error {
 		return s.Err()
 	}
 	return status.Error(codes.Unknown, err.Error())
+}
+
+func (e *tooLarge) trailers() []string {
+	limit := strconv.Itoa(e.limit)
+	if e.event == uuid.Nil {
+		return []string{"exception", "maximum-append-size-exceeded", "maximum-append-size", limit}
+	}
+	return []string{"exception", "maximum-append-event-size-exceeded", "event-id", e.event.String(),
+		"proposed-event-size", strconv.Itoa(e.size), "maximum-append-event-size", limit}
 }
 
 func trailer(ctx context.Context, pairs ...string) {

@@ -18,15 +18,18 @@ func expectation(option any) (int64, error) {
 	var exact uint64
 	switch o := option.(type) {
 	case *api.AppendReq_Options_NoStream, *api.DeleteReq_Options_NoStream,
-		*api.TombstoneReq_Options_NoStream:
+		*api.TombstoneReq_Options_NoStream, *api.BatchAppendReq_Options_NoStream:
 		return noStream, nil
-	case *api.AppendReq_Options_Any, *api.DeleteReq_Options_Any, *api.TombstoneReq_Options_Any:
+	case *api.AppendReq_Options_Any, *api.DeleteReq_Options_Any, *api.TombstoneReq_Options_Any,
+		*api.BatchAppendReq_Options_Any:
 		return anyRevision, nil
 	case *api.AppendReq_Options_StreamExists, *api.DeleteReq_Options_StreamExists,
-		*api.TombstoneReq_Options_StreamExists:
+		*api.TombstoneReq_Options_StreamExists, *api.BatchAppendReq_Options_StreamExists:
 		return streamExists, nil
 	case *api.AppendReq_Options_Revision:
 		exact = o.Revision
+	case *api.BatchAppendReq_Options_StreamPosition:
+		exact = o.StreamPosition
 	case *api.DeleteReq_Options_Revision:
 		exact = o.Revision
 	case *api.TombstoneReq_Options_Revision:

@@ -30,12 +30,23 @@ type result struct {
 	pos int64 // 0: no position
 }
 
+// request is an operation on its way. Its outcome is in it when done is called, by the writer,
+// which must not be kept waiting.
 type request struct {
-	ctx  context.Context
-	op   operation
-	done chan struct{}
+	ctx   context.Context
+	until time.Time // after it the operation is not begun; zero for none
+	op    operation
+	done  func()
 	result
 	err error
+}
+
+// stale says why an operation need not be begun any more.
+func (r *request) stale() error {
+	if !r.until.IsZero() && !time.Now().Before(r.until) {
+		return context.DeadlineExceeded
+	}
+	return r.ctx.Err()
 }
 
 // writer is the one goroutine that changes the log. Everything in it is its own; what it has
@@ -93,17 +104,26 @@ func (w *writer) resume() error {
 
 // submit hands an operation to the writer and waits until its outcome is durable.
 func (w *writer) submit(ctx context.Context, op operation) (result, error) {
-	r := &request{ctx: ctx, op: op, done: make(chan struct{})}
-	select {
-	case w.queue <- r:
-	case <-ctx.Done():
-		return result{}, ctx.Err()
+	done := make(chan struct{})
+	r := &request{ctx: ctx, op: op, done: func() { close(done) }}
+	if err := w.hand(r); err != nil {
+		return result{}, err
 	}
 	select {
-	case <-r.done:
+	case <-done:
 		return r.result, r.err
 	case <-ctx.Done():
 		return result{}, ctx.Err()
+	}
+}
+
+// hand puts a request into the queue; requests of one caller are carried out in their order.
+func (w *writer) hand(r *request) error {
+	select {
+	case w.queue <- r:
+		return nil
+	case <-r.ctx.Done():
+		return r.ctx.Err()
 	}
 }
 
@@ -115,7 +135,7 @@ func (w *writer) run() {
 		batch = w.gather(append(batch[:0], first))
 		w.commit(batch)
 		for _, r := range batch {
-			close(r.done)
+			r.done()
 		}
 		clear(batch)
 	}
@@ -150,7 +170,7 @@ func (w *writer) commit(batch []*request) {
 		if err != nil {
 			break
 		}
-		if r.err = r.ctx.Err(); r.err != nil {
+		if r.err = r.stale(); r.err != nil {
 			continue
 		}
 		r.result, r.err = r.op.apply(w)
