@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 
 	"prelude/internal/eventlog"
@@ -16,9 +15,8 @@ import (
 // been lost without the connection breaking.
 const attemptTime = 3 * time.Second
 
-// errOdd is an answer that cannot be one to what was asked. The client takes an empty message for
-// success.
-var errOdd = errors.New("the answer is not to be trusted")
+// maxEvent is the largest event that stores take, less what is around it in a message.
+const maxEvent = 16<<20 - 16<<10
 
 // Append implements eventlog.Store. While it is not known whether the events were stored, the same
 // append is repeated, until the context ends (10 s if it has no deadline); the exact revision and
@@ -26,24 +24,18 @@ var errOdd = errors.New("the answer is not to be trusted")
 func (s *Store) Append(
 	ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
 ) (eventlog.Appended, error) {
-	data, err := proposed(events)
-	if err != nil {
+	if err := appendable(stream, expected, events); err != nil {
 		return eventlog.Appended{}, err
-	}
-	if expected < eventlog.None {
-		return eventlog.Appended{}, fmt.Errorf("append to %s: no revision %d", stream, expected)
 	}
 	ctx, cancel := s.patience(ctx)
 	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		left, err := s.attempt(ctx, stream, expected, data)
+		left, err := s.attempt(ctx, stream, expected, events)
 		switch kindOf(err) {
 		case fine:
 			return left, nil
-		case moved:
-			return eventlog.Appended{}, eventlog.ErrMoved
-		case gone:
-			return eventlog.Appended{}, eventlog.ErrGone
+		case moved, gone:
+			return eventlog.Appended{}, err
 		case refused:
 			return eventlog.Appended{}, fmt.Errorf("append to %s: %w", stream, err)
 		}
@@ -53,44 +45,54 @@ func (s *Store) Append(
 	}
 }
 
+// attempt appends once.
 func (s *Store) attempt(
-	ctx context.Context, stream string, expected eventlog.Revision, data []esdb.EventData,
+	ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
 ) (eventlog.Appended, error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTime)
-	defer cancel()
-	return call(ctx, s, func(ctx context.Context, c *client) (left eventlog.Appended, err error) {
-		opts := esdb.AppendToStreamOptions{ExpectedRevision: esdb.NoStream{}}
-		if expected >= 0 {
-			opts.ExpectedRevision = esdb.Revision(uint64(expected))
-		}
-		r, err := c.raw.AppendToStream(ctx, stream, opts, data...)
-		if err != nil {
-			return left, err
-		}
-		left.Revision = eventlog.Revision(r.NextExpectedVersion)
-		left.Position = eventlog.Position(r.CommitPosition)
-		if want := expected + eventlog.Revision(len(data)); left.Revision != want {
-			return left, fmt.Errorf("the store says revision %d, not %d: %w", left.Revision, want, errOdd)
-		}
-		return left, nil
-	})
+	l, err := s.acquire(ctx)
+	if err != nil {
+		return eventlog.Appended{}, err
+	}
+	a, err := l.open(s)
+	if err != nil {
+		s.judge(ctx, l, err)
+		return eventlog.Appended{}, err
+	}
+	left, err := a.do(ctx, stream, expected, events)
+	switch {
+	case errors.Is(err, errSilent):
+		a.cancel() // it may be this call alone that is broken
+		s.doubt(l)
+	case err != nil:
+		s.judge(ctx, l, err)
+	case left.Revision != expected+eventlog.Revision(len(events)):
+		return left, fmt.Errorf("the store says revision %d: %w", left.Revision, errOdd)
+	}
+	return left, err
 }
 
-// proposed converts events, once for all attempts. The client gives an event without an id a new
-// one each time; then a repeat would be another event.
-func proposed(events []eventlog.Proposed) ([]esdb.EventData, error) {
-	if len(events) == 0 {
-		return nil, errors.New("append: no events")
+// appendable refuses what no store would take, or what could not be repeated: an event without an id
+// would be another one each time.
+func appendable(stream string, expected eventlog.Revision, events []eventlog.Proposed) error {
+	switch {
+	case stream == "":
+		return errors.New("append: the stream has no name")
+	case expected < eventlog.None:
+		return fmt.Errorf("append to %s: no revision %d", stream, expected)
+	case len(events) == 0:
+		return fmt.Errorf("append to %s: no events", stream)
 	}
-	data := make([]esdb.EventData, len(events))
-	for i, e := range events {
-		if e.ID == uuid.Nil {
-			return nil, fmt.Errorf("append: event %d has no id", i)
-		}
-		data[i] = esdb.EventData{
-			EventID: e.ID, EventType: e.Type, ContentType: esdb.ContentTypeJson,
-			Data: e.Data, Metadata: e.Meta,
+	for i := range events {
+		switch e := &events[i]; {
+		case e.ID == uuid.Nil:
+			return fmt.Errorf("append to %s: event %d has no id", stream, i)
+		case e.Type == "":
+			return fmt.Errorf("append to %s: event %d has no type", stream, i)
+		case sizeOf(e) > maxEvent:
+			return fmt.Errorf("append to %s: event %d is larger than %d bytes", stream, i, maxEvent)
 		}
 	}
-	return data, nil
+	return nil
 }
+
+func sizeOf(e *eventlog.Proposed) int { return len(e.Data) + len(e.Meta) + 2*len(e.Type) }

@@ -1,9 +1,11 @@
 // Package eventstore is the guard around the official EventStoreDB client: the only package that
 // imports it, and the program's only way to an event store, embedded or not.
 //
-// The client dies for good when its server is away for more than a second, keeps callers waiting
-// past their context, leaks a connection with each reconnect and panics when it is closed under
-// load. The guard owns one client at a time, with a generation, and replaces it. It promises that
+// Of the client it takes the connection string, the messages and the calls. It leaves out the
+// client's own management of connections, which dies for good when the server is away for more than
+// a second, keeps callers waiting past their context and leaks a connection with each reconnect,
+// and its decoding of events, which can end the process. The guard owns one connection at a time,
+// with a generation, and replaces it at the first sign of trouble. It promises that
 //
 //   - every call ends when its context does;
 //   - an append whose outcome is not known is repeated, the same bytes with the same ids at the
@@ -11,6 +13,9 @@
 //   - a read that was cut off goes on after the last event it gave;
 //   - a subscription goes on after an outage, without gap or repeat.
 //
-// It does not promise that a call succeeds while the store is away, that an append which ended with
-// eventlog.ErrUnavailable did not happen, or anything about a client used behind its back.
+// All appends share one call (BatchAppend, which stores have had since 21.10), so that one costs a
+// message each way.
+//
+// It does not promise that a call succeeds while the store is away, or that an append which ended
+// with eventlog.ErrUnavailable did not happen.
 package eventstore

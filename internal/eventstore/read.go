@@ -2,18 +2,25 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
 )
 
 // mostRefusals is how often in a row a read may fail for an unknown reason.
 const mostRefusals = 3
+
+var empty = &shared.Empty{}
 
 // Read implements eventlog.Store. One that is cut off goes on after the last event given; without a
 // deadline it gives up after 10 s without an event.
@@ -22,10 +29,7 @@ func (s *Store) Read(
 ) iter.Seq2[eventlog.Raw, error] {
 	return s.events(ctx, reader{
 		what: stream, dir: dir, left: count(limit),
-		open: func(
-			ctx context.Context, c *client, last *eventlog.Raw, n uint64,
-		) (*esdb.ReadStream, error) {
-			opts := esdb.ReadStreamOptions{Direction: direction(dir), From: esdb.Start{}}
+		ask: func(last *eventlog.Raw, n uint64) *api.ReadReq {
 			at := from
 			switch {
 			case last != nil && dir == eventlog.Backwards:
@@ -33,12 +37,7 @@ func (s *Store) Read(
 			case last != nil:
 				at = last.Revision + 1
 			}
-			if at == eventlog.Last {
-				opts.From = esdb.End{}
-			} else if at > 0 || dir == eventlog.Backwards {
-				opts.From = esdb.Revision(uint64(max(at, 0)))
-			}
-			return c.raw.ReadStream(ctx, stream, opts, n)
+			return request(n, dir, ofStream(stream, at))
 		},
 		done: func(last *eventlog.Raw) bool {
 			return dir == eventlog.Backwards && (from < 0 || last != nil && last.Revision == 0)
@@ -52,16 +51,12 @@ func (s *Store) ReadAll(
 ) iter.Seq2[eventlog.Raw, error] {
 	return s.events(ctx, reader{
 		what: "all events", dir: dir, left: count(limit),
-		open: func(
-			ctx context.Context, c *client, last *eventlog.Raw, n uint64,
-		) (*esdb.ReadStream, error) {
-			opts := esdb.ReadAllOptions{Direction: direction(dir), From: position(from)}
-			if last != nil {
-				// Forwards the position's own event comes again, and is passed over.
-				opts.From = position(last.Position)
-				n = max(n, n+1)
+		ask: func(last *eventlog.Raw, n uint64) *api.ReadReq {
+			if last == nil {
+				return request(n, dir, ofAll(from))
 			}
-			return c.raw.ReadAll(ctx, opts, n)
+			// Forwards the position's own event comes again, and is passed over.
+			return request(max(n, n+1), dir, ofAll(last.Position))
 		},
 		done: func(*eventlog.Raw) bool { return dir == eventlog.Backwards && from == 0 },
 	})
@@ -72,7 +67,7 @@ type reader struct {
 	what string
 	dir  eventlog.Direction
 	left uint64
-	open func(ctx context.Context, c *client, last *eventlog.Raw, n uint64) (*esdb.ReadStream, error)
+	ask  func(last *eventlog.Raw, n uint64) *api.ReadReq
 	done func(last *eventlog.Raw) bool // nothing can lie beyond
 	last *eventlog.Raw
 }
@@ -114,45 +109,29 @@ func (s *Store) events(ctx context.Context, first reader) iter.Seq2[eventlog.Raw
 func (s *Store) part(
 	ctx context.Context, r *reader, yield func(eventlog.Raw, error) bool,
 ) (more bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	waiting, stop := s.patience(ctx)
-	c, err := s.acquire(waiting)
+	l, err := s.acquire(waiting)
 	stop()
 	if err != nil {
 		return true, err
 	}
-	p := newPump[eventlog.Raw]()
-	last, n := r.last, r.left
-	s.spawn(c, func() {
-		p.end(c.within(ctx, func(ctx context.Context) error {
-			opened, err := r.open(ctx, c, last, n)
-			if err != nil {
-				return err
-			}
-			defer opened.Close()
-			return receive(ctx, opened, p)
-		}))
+	wanted := true
+	err = s.receive(ctx, l, r.ask(r.last, r.left), func(f protowire.Number, raw *eventlog.Raw) error {
+		switch f {
+		case fieldEvent:
+			wanted = r.give(raw, yield)
+		case fieldMissing:
+			wanted = false
+		}
+		if !wanted {
+			return errEnough
+		}
+		return nil
 	})
-	var items []eventlog.Raw
-	for {
-		var ended bool
-		if items, ended, err = p.take(ctx, items); ended {
-			break
-		}
-		for i := range items {
-			if !r.give(&items[i], yield) {
-				return false, nil
-			}
-		}
-	}
-	if ended(err) {
+	if err == nil || !wanted {
 		return false, nil
 	}
-	s.judge(c, err)
 	switch kindOf(err) {
-	case missing:
-		return false, nil
 	case gone:
 		yield(eventlog.Raw{}, eventlog.ErrGone)
 		return false, nil
@@ -168,31 +147,131 @@ func (r *reader) give(e *eventlog.Raw, yield func(eventlog.Raw, error) bool) boo
 	if r.last != nil && (r.dir == eventlog.Forwards) != (e.Position > r.last.Position) {
 		return true
 	}
-	last := *e
-	r.last = &last
+	r.last = e
 	r.left--
 	return yield(*e, nil) && r.left > 0
 }
 
-func receive(ctx context.Context, from *esdb.ReadStream, to *pump[eventlog.Raw]) error {
+// errEnough ends a call whose rest nobody wants.
+var errEnough = errors.New("enough was read")
+
+// readCall describes the method Read, whose answers are decoded here.
+var readCall = grpc.StreamDesc{StreamName: "Read", ServerStreams: true}
+
+// receive makes a call of Read and hands each answer to fn, until one of the two ends; nil says that
+// the store came to the end. A connection that is in doubt is replaced.
+func (s *Store) receive(
+	ctx context.Context, l *link, req *api.ReadReq, fn func(protowire.Number, *eventlog.Raw) error,
+) error {
+	call, cancel := context.WithCancel(ctx)
+	defer cancel()
+	since, heard := time.Now(), false
+	err := l.read(call, req, func(f protowire.Number, raw *eventlog.Raw) error {
+		heard = true
+		return fn(f, raw)
+	})
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case ctx.Err() == nil:
+		s.judge(ctx, l, err)
+	case !heard && time.Since(since) >= doubtTime:
+		s.doubt(l)
+	}
+	return err
+}
+
+// read makes a call of Read; io.EOF is its regular end.
+func (l *link) read(
+	ctx context.Context, req *api.ReadReq, fn func(protowire.Number, *eventlog.Raw) error,
+) error {
+	stream, err := l.conn.NewStream(ctx, &readCall, api.Streams_Read_FullMethodName)
+	if err != nil {
+		return err
+	}
+	if err := stream.SendMsg(req); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if err := stream.CloseSend(); err != nil {
+		return err
+	}
+	var m message
+	var d decoder
 	for {
-		e, err := from.Recv()
+		if err := stream.RecvMsg(&m); err != nil {
+			return readable(err, stream.Trailer())
+		}
+		f, raw, err := d.decode(&m)
 		if err != nil {
 			return err
 		}
-		raw := rawOf(e.OriginalEvent())
-		if !to.put(ctx, raw, len(raw.Data)+len(raw.Meta)) {
-			return ctx.Err()
+		if err := fn(f, &raw); err != nil {
+			return err
 		}
 	}
 }
 
-func rawOf(e *esdb.RecordedEvent) eventlog.Raw {
-	return eventlog.Raw{
-		ID: e.EventID, Stream: e.StreamID, Revision: eventlog.Revision(e.EventNumber),
-		Position: eventlog.Position(e.Position.Commit), Type: e.EventType,
-		Data: e.Data, Meta: e.UserMetadata, Created: e.CreatedDate,
+// end gives the position of the log's last event, 0 of an empty log.
+func (s *Store) end(ctx context.Context) (last eventlog.Position, err error) {
+	l, err := s.acquire(ctx)
+	if err != nil {
+		return 0, unavailable(ctx, err)
 	}
+	req := request(1, eventlog.Backwards, ofAll(eventlog.End))
+	err = s.receive(ctx, l, req, func(_ protowire.Number, raw *eventlog.Raw) error {
+		last = raw.Position
+		return nil
+	})
+	return last, err
+}
+
+// request is a read of at most n events.
+func request(n uint64, dir eventlog.Direction, from any) *api.ReadReq {
+	o := &api.ReadReq_Options{
+		CountOption:  &api.ReadReq_Options_Count{Count: n},
+		FilterOption: &api.ReadReq_Options_NoFilter{NoFilter: empty},
+		UuidOption: &api.ReadReq_Options_UUIDOption{
+			Content: &api.ReadReq_Options_UUIDOption_Structured{Structured: empty},
+		},
+	}
+	if dir == eventlog.Backwards {
+		o.ReadDirection = api.ReadReq_Options_Backwards
+	}
+	switch from := from.(type) {
+	case *api.ReadReq_Options_Stream:
+		o.StreamOption = from
+	case *api.ReadReq_Options_All:
+		o.StreamOption = from
+	}
+	return &api.ReadReq{Options: o}
+}
+
+func ofStream(name string, from eventlog.Revision) *api.ReadReq_Options_Stream {
+	o := &api.ReadReq_Options_StreamOptions{
+		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(name)},
+		RevisionOption: &api.ReadReq_Options_StreamOptions_Revision{
+			Revision: uint64(max(from, 0)), //nolint:gosec // not below 0
+		},
+	}
+	if from == eventlog.Last {
+		o.RevisionOption = &api.ReadReq_Options_StreamOptions_End{End: empty}
+	}
+	return &api.ReadReq_Options_Stream{Stream: o}
+}
+
+func ofAll(from eventlog.Position) *api.ReadReq_Options_All {
+	o := &api.ReadReq_Options_AllOptions{}
+	switch from {
+	case 0:
+		o.AllOption = &api.ReadReq_Options_AllOptions_Start{Start: empty}
+	case eventlog.End:
+		o.AllOption = &api.ReadReq_Options_AllOptions_End{End: empty}
+	default:
+		o.AllOption = &api.ReadReq_Options_AllOptions_Position{Position: &api.ReadReq_Options_Position{
+			CommitPosition: uint64(from), PreparePosition: uint64(from),
+		}}
+	}
+	return &api.ReadReq_Options_All{All: o}
 }
 
 func count(limit uint64) uint64 {
@@ -200,21 +279,4 @@ func count(limit uint64) uint64 {
 		return math.MaxInt64
 	}
 	return limit
-}
-
-func direction(d eventlog.Direction) esdb.Direction {
-	if d == eventlog.Backwards {
-		return esdb.Backwards
-	}
-	return esdb.Forwards
-}
-
-func position(p eventlog.Position) esdb.AllPosition {
-	switch p {
-	case 0:
-		return esdb.Start{}
-	case eventlog.End:
-		return esdb.End{}
-	}
-	return esdb.Position{Commit: uint64(p), Prepare: uint64(p)}
 }

@@ -23,6 +23,7 @@ type Config struct {
 // Store is an event store behind the guard. It implements eventlog.Store.
 type Store struct {
 	config *esdb.Configuration
+	seeds  []string // where to ask for the cluster's nodes; none: the address is the one node
 	logger *slog.Logger
 
 	closed context.Context // ends with Close
@@ -30,9 +31,10 @@ type Store struct {
 	work   sync.WaitGroup // goroutines that Close waits for
 
 	mu         sync.Mutex
-	current    *client
+	current    *link
 	made       chan struct{} // closed when current is there; nil while nobody makes one
 	generation int
+	reason     error // why there was none the last time that one was looked for
 }
 
 var _ eventlog.Store = (*Store)(nil)
@@ -54,7 +56,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{config: config, logger: cfg.Logger}
+	s := &Store{config: config, seeds: seeds(config), logger: cfg.Logger}
 	s.closed, s.close = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -78,10 +80,6 @@ func configuration(cfg Config) (*esdb.Configuration, error) {
 	if err := c.Validate(); err != nil {
 		return nil, fmt.Errorf("the event store's address: %w", err)
 	}
-	// While it looks for a node the client hears nothing, and it dies when it finds none; the guard
-	// waits and tries again with another.
-	c.MaxDiscoverAttempts = min(max(c.MaxDiscoverAttempts, 1), 2)
-	c.GossipTimeout = min(max(c.GossipTimeout, 1), 2)
 	return c, nil
 }
 
@@ -97,13 +95,6 @@ func (s *Store) Ready(ctx context.Context) error {
 	return err
 }
 
-// end gives the position of the log's last event, 0 of an empty log.
-func (s *Store) end(ctx context.Context) (eventlog.Position, error) {
-	return call(ctx, s, func(ctx context.Context, c *client) (eventlog.Position, error) {
-		return c.end(ctx)
-	})
-}
-
 // patience bounds calls whose caller has not.
 func (s *Store) patience(ctx context.Context) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
@@ -112,15 +103,15 @@ func (s *Store) patience(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, defaultPatience)
 }
 
-// Close ends what is under way and closes the client once that has ended. Close it before the node.
+// Close ends what is under way. Close it before the node.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.close()
-	c := s.current
+	l := s.current
 	s.current = nil
 	s.mu.Unlock()
-	if c != nil {
-		s.drain(c)
+	if l != nil {
+		l.close()
 	}
 	idle := make(chan struct{})
 	go func() {

@@ -7,7 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
 )
@@ -35,6 +36,7 @@ type subscription struct {
 	at     eventlog.Position // the last position passed
 	filter eventlog.Filter
 	yield  func(eventlog.Signal, error) bool
+	left   bool // the one who listened has gone
 	lost   bool // an outage has been reported, and nothing has come since
 	heard  bool // something has come since the last pause
 }
@@ -42,8 +44,8 @@ type subscription struct {
 func (u *subscription) run(ctx context.Context) {
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		u.heard = false
-		more, err := u.connection(ctx)
-		if !more {
+		err := u.connection(ctx)
+		if u.left {
 			return
 		}
 		if u.heard {
@@ -53,7 +55,7 @@ func (u *subscription) run(ctx context.Context) {
 			u.yield(eventlog.Signal{}, err)
 			return
 		}
-		if !u.lost && !u.give(eventlog.Signal{Kind: eventlog.Lost}) {
+		if !u.lost && !u.yield(eventlog.Signal{Kind: eventlog.Lost}, nil) {
 			return
 		}
 		u.lost = true
@@ -70,60 +72,53 @@ func (u *subscription) ending(ctx context.Context, err error) error {
 		return unavailable(ctx, errClosed)
 	}
 	switch kindOf(err) {
-	case refused, gone, missing:
+	case refused, gone:
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	return nil
 }
 
-// connection subscribes once and hands on what comes, until the connection is lost. Each has its
-// own pump, so nothing of an earlier one can come late.
-func (u *subscription) connection(ctx context.Context) (more bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// connection subscribes once and hands on what comes, until the connection is lost.
+func (u *subscription) connection(ctx context.Context) error {
 	if u.at == eventlog.End {
 		// From here on an outage cannot make "from now on" mean later.
 		waiting, stop := u.patience(ctx)
 		at, err := u.end(waiting)
 		stop()
 		if err != nil {
-			return true, err
+			return err
 		}
 		u.at = at
 	}
 	waiting, stop := u.patience(ctx)
-	c, err := u.acquire(waiting)
+	l, err := u.acquire(waiting)
 	stop()
 	if err != nil {
-		return true, err
+		return err
 	}
-	p := newPump[eventlog.Signal]()
-	from := u.at
-	u.spawn(c, func() {
-		p.end(c.within(ctx, func(ctx context.Context) error {
-			return listen(ctx, c, from, u.filter, p)
-		}))
+	return u.receive(ctx, l, u.request(), func(f protowire.Number, raw *eventlog.Raw) error {
+		if !u.pass(signalOf(f, raw)) {
+			u.left = true
+			return errEnough
+		}
+		return nil
 	})
-	var items []eventlog.Signal
-	for {
-		var ended bool
-		if items, ended, err = p.take(ctx, items); ended {
-			break
-		}
-		for i := range items {
-			if !u.pass(&items[i]) {
-				return false, nil
-			}
-		}
+}
+
+func (u *subscription) request() *api.ReadReq {
+	req := request(0, eventlog.Forwards, ofAll(u.at))
+	req.Options.CountOption = &api.ReadReq_Options_Subscription{
+		Subscription: &api.ReadReq_Options_SubscriptionOptions{},
 	}
-	u.judge(c, err)
-	return true, err
+	req.Options.FilterOption = &api.ReadReq_Options_Filter{Filter: filterOf(u.filter)}
+	return req
 }
 
 // pass hands on a signal, unless its position was passed before; false says to stop.
-func (u *subscription) pass(signal *eventlog.Signal) bool {
-	u.heard, u.lost = true, false
+func (u *subscription) pass(signal eventlog.Signal) bool {
 	switch {
+	case signal.Kind == 0:
+		return true // the store has confirmed, or says something new
 	case signal.Kind == eventlog.CaughtUp:
 		signal.Position = u.at
 	case signal.Position <= u.at:
@@ -131,59 +126,33 @@ func (u *subscription) pass(signal *eventlog.Signal) bool {
 	default:
 		u.at = signal.Position
 	}
-	return u.give(*signal)
+	u.heard, u.lost = true, false
+	return u.yield(signal, nil)
 }
 
-func (u *subscription) give(signal eventlog.Signal) bool { return u.yield(signal, nil) }
-
-// listen subscribes and pumps until the connection is lost.
-func listen(
-	ctx context.Context, c *client, from eventlog.Position, filter eventlog.Filter,
-	to *pump[eventlog.Signal],
-) error {
-	sub, err := c.raw.SubscribeToAll(ctx, esdb.SubscribeToAllOptions{
-		From: position(from), Filter: filterOf(filter),
-		MaxSearchWindow: window, CheckpointInterval: interval,
-	})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = sub.Close() }()
-	for {
-		signal, err := signalOf(sub.Recv())
-		if err != nil {
-			return err
-		}
-		if signal.Kind != 0 && !to.put(ctx, signal, len(signal.Raw.Data)+len(signal.Raw.Meta)) {
-			return ctx.Err()
-		}
-	}
-}
-
-func signalOf(e *esdb.SubscriptionEvent) (eventlog.Signal, error) {
+func signalOf(f protowire.Number, raw *eventlog.Raw) eventlog.Signal {
 	switch {
-	case e.SubscriptionDropped != nil:
-		return eventlog.Signal{}, fmt.Errorf("subscription dropped: %w", e.SubscriptionDropped.Error)
-	case e.EventAppeared != nil:
-		raw := rawOf(e.EventAppeared.OriginalEvent())
-		if strings.HasPrefix(raw.Type, "$") {
-			return eventlog.Signal{Kind: eventlog.Checkpoint, Position: raw.Position}, nil
-		}
-		return eventlog.Signal{Kind: eventlog.Event, Raw: raw, Position: raw.Position}, nil
-	case e.CheckPointReached != nil:
-		at := eventlog.Position(e.CheckPointReached.Commit)
-		return eventlog.Signal{Kind: eventlog.Checkpoint, Position: at}, nil
-	case e.CaughtUp != nil:
-		return eventlog.Signal{Kind: eventlog.CaughtUp}, nil
+	case f == fieldCaughtUp:
+		return eventlog.Signal{Kind: eventlog.CaughtUp}
+	case f == fieldCheckpoint, f == fieldEvent && strings.HasPrefix(raw.Type, "$"):
+		return eventlog.Signal{Kind: eventlog.Checkpoint, Position: raw.Position}
+	case f == fieldEvent:
+		return eventlog.Signal{Kind: eventlog.Event, Raw: *raw, Position: raw.Position}
 	}
-	return eventlog.Signal{}, nil
+	return eventlog.Signal{}
 }
 
-func filterOf(f eventlog.Filter) *esdb.SubscriptionFilter {
-	if len(f.Prefixes) > 0 {
-		return &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Prefixes: f.Prefixes}
+func filterOf(f eventlog.Filter) *api.ReadReq_Options_FilterOptions {
+	streams := &api.ReadReq_Options_FilterOptions_Expression{Prefix: f.Prefixes}
+	if len(f.Prefixes) == 0 {
+		streams.Regex = `^[^$]`
 	}
-	return &esdb.SubscriptionFilter{Type: esdb.StreamFilterType, Regex: `^[^$]`}
+	return &api.ReadReq_Options_FilterOptions{
+		Filter: &api.ReadReq_Options_FilterOptions_StreamIdentifier{StreamIdentifier: streams},
+		Window: &api.ReadReq_Options_FilterOptions_Max{Max: window},
+
+		CheckpointIntervalMultiplier: interval,
+	}
 }
 
 func sleepUntil(ctx, closed context.Context, d time.Duration) {

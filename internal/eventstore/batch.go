@@ -1,0 +1,253 @@
+package eventstore
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"prelude/internal/eventlog"
+)
+
+// appends is the call that all appends of a link share: one message to the store for each, and one
+// back. Stores carry out those of one stream in the order in which they come.
+type appends struct {
+	call   api.Streams_BatchAppendClient
+	cancel context.CancelFunc
+	salt   int64 // of the ids by which answers are known
+	queue  chan *api.BatchAppendReq
+
+	mu      sync.Mutex
+	last    int64
+	waiting map[int64]chan<- outcome
+	err     error         // why the call ended
+	ended   chan struct{} // closed when it has
+}
+
+type outcome struct {
+	left eventlog.Appended
+	err  error
+}
+
+const (
+	queued = 256
+	// maxPart is about how many bytes of events go into one message; a larger append takes several.
+	maxPart = 1 << 20
+)
+
+var nothing = &emptypb.Empty{}
+
+// open gives the link's call for appends, and begins one where there is none that works.
+func (l *link) open(s *Store) (*appends, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, status.Error(codes.Unavailable, "the connection was replaced")
+	}
+	if a := l.appends; a != nil && a.why() == nil {
+		return a, nil
+	}
+	ctx, cancel := context.WithCancel(s.closed)
+	call, err := api.NewStreamsClient(l.conn).BatchAppend(ctx)
+	if err != nil {
+		cancel()
+		return nil, fmt.Errorf("begin to append: %w", err)
+	}
+	id := uuid.New()
+	a := &appends{
+		call: call, cancel: cancel, salt: int64(binary.BigEndian.Uint64(id[:])), //nolint:gosec // bits
+		queue: make(chan *api.BatchAppendReq, queued), waiting: map[int64]chan<- outcome{},
+		ended: make(chan struct{}),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Err() != nil {
+		cancel()
+		return nil, errClosed
+	}
+	s.work.Go(func() { a.send(ctx) })
+	s.work.Go(a.receive)
+	l.appends = a
+	return a, nil
+}
+
+// why says why the call ended; nil while it goes on.
+func (a *appends) why() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// do sends one append and waits for its answer, for at most attemptTime. Errors:
+// eventlog.ErrMoved, eventlog.ErrGone, errSilent, what ended the call, the context's.
+func (a *appends) do(
+	ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
+) (eventlog.Appended, error) {
+	answer := make(chan outcome, 1)
+	a.mu.Lock()
+	a.last++
+	n := a.last
+	a.waiting[n] = answer
+	a.mu.Unlock()
+	defer a.forget(n)
+	late := time.NewTimer(attemptTime)
+	defer late.Stop()
+	for _, part := range a.parts(n, stream, expected, events) {
+		select {
+		case a.queue <- part:
+		case <-a.ended:
+			return eventlog.Appended{}, a.why()
+		case <-ctx.Done():
+			return eventlog.Appended{}, ctx.Err()
+		case <-late.C:
+			return eventlog.Appended{}, errSilent
+		}
+	}
+	select {
+	case o := <-answer:
+		return o.left, o.err
+	case <-a.ended:
+		return eventlog.Appended{}, a.why()
+	case <-ctx.Done():
+		return eventlog.Appended{}, ctx.Err()
+	case <-late.C:
+		return eventlog.Appended{}, errSilent
+	}
+}
+
+func (a *appends) forget(n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.waiting, n)
+}
+
+// parts are the messages of an append.
+func (a *appends) parts(
+	n int64, stream string, expected eventlog.Revision, events []eventlog.Proposed,
+) (all []*api.BatchAppendReq) {
+	id := &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+		MostSignificantBits: a.salt, LeastSignificantBits: n,
+	}}}
+	part := &api.BatchAppendReq{CorrelationId: id, Options: options(stream, expected)}
+	size := 0
+	for i := range events {
+		if size += sizeOf(&events[i]); size > maxPart && len(part.ProposedMessages) > 0 {
+			all = append(all, part)
+			part, size = &api.BatchAppendReq{CorrelationId: id}, sizeOf(&events[i])
+		}
+		part.ProposedMessages = append(part.ProposedMessages, proposed(&events[i]))
+	}
+	part.IsFinal = true
+	return append(all, part)
+}
+
+func options(stream string, expected eventlog.Revision) *api.BatchAppendReq_Options {
+	o := &api.BatchAppendReq_Options{
+		StreamIdentifier:       &shared.StreamIdentifier{StreamName: []byte(stream)},
+		ExpectedStreamPosition: &api.BatchAppendReq_Options_NoStream{NoStream: nothing},
+		DeadlineOption: &api.BatchAppendReq_Options_Deadline{
+			Deadline: durationpb.New(attemptTime),
+		},
+	}
+	if expected >= 0 {
+		o.ExpectedStreamPosition = &api.BatchAppendReq_Options_StreamPosition{
+			StreamPosition: uint64(expected),
+		}
+	}
+	return o
+}
+
+func proposed(e *eventlog.Proposed) *api.BatchAppendReq_ProposedMessage {
+	return &api.BatchAppendReq_ProposedMessage{
+		Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+			MostSignificantBits:  int64(binary.BigEndian.Uint64(e.ID[:8])), //nolint:gosec // bits
+			LeastSignificantBits: int64(binary.BigEndian.Uint64(e.ID[8:])), //nolint:gosec // bits
+		}}},
+		Metadata:       map[string]string{"type": e.Type, "content-type": "application/json"},
+		CustomMetadata: e.Meta,
+		Data:           e.Data,
+	}
+}
+
+// send passes on what is queued. Why a message could not be sent, receive hears.
+func (a *appends) send(ctx context.Context) {
+	for {
+		select {
+		case part := <-a.queue:
+			if a.call.Send(part) != nil {
+				return
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// receive hands out answers until the call ends.
+func (a *appends) receive() {
+	defer a.cancel()
+	for {
+		r, err := a.call.Recv()
+		if err != nil {
+			a.end(readable(err, a.call.Trailer()))
+			return
+		}
+		id := r.GetCorrelationId().GetStructured()
+		if id.GetMostSignificantBits() != a.salt {
+			continue
+		}
+		a.mu.Lock()
+		answer := a.waiting[id.GetLeastSignificantBits()]
+		delete(a.waiting, id.GetLeastSignificantBits())
+		a.mu.Unlock()
+		if answer != nil { // else its caller has left
+			answer <- outcomeOf(r)
+		}
+	}
+}
+
+func (a *appends) end(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = fmt.Errorf("the call for appends ended: %w", err)
+	close(a.ended)
+}
+
+func outcomeOf(r *api.BatchAppendResp) outcome {
+	if ok := r.GetSuccess(); ok != nil {
+		return outcome{left: eventlog.Appended{
+			Revision: eventlog.Revision(ok.GetCurrentRevision()), //nolint:gosec // below 2^63
+			Position: eventlog.Position(ok.GetPosition().GetCommitPosition()),
+		}}
+	}
+	e := r.GetError()
+	if e == nil {
+		return outcome{err: errOdd}
+	}
+	var kind string
+	if details := e.GetDetails(); len(details) > 0 {
+		kind = details[0].GetTypeUrl()
+	}
+	switch kind[strings.LastIndexByte(kind, '.')+1:] {
+	case "WrongExpectedVersion":
+		return outcome{err: eventlog.ErrMoved}
+	case "StreamDeleted":
+		return outcome{err: eventlog.ErrGone}
+	}
+	code := codes.Code(e.GetCode()) //nolint:gosec // a small number
+	if code == codes.OK {
+		return outcome{err: errors.Join(errOdd, errors.New(e.GetMessage()))}
+	}
+	return outcome{err: status.Error(code, e.GetMessage())}
+}

@@ -1,0 +1,77 @@
+package eventstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"prelude/internal/eventlog"
+)
+
+// kind is what an error means for the call that got it.
+type kind int
+
+const (
+	fine      kind = iota
+	moved          // the expected revision does not hold
+	gone           // the stream is deleted for good
+	refused        // no waiting mends it
+	ambiguous      // not known whether it was done; the connection is fine
+	transport      // not known whether it was done; the connection is in doubt
+)
+
+var (
+	// errOdd is an answer that cannot be one to what was asked.
+	errOdd = errors.New("the answer is not to be trusted")
+	// errNotLeader: the node has given its leadership away.
+	errNotLeader = errors.New("the node is not the leader")
+	// errSilent ends a call that gave no answer for too long.
+	errSilent = errors.New("the event store was silent")
+)
+
+func kindOf(err error) kind {
+	switch {
+	case err == nil:
+		return fine
+	case errors.Is(err, eventlog.ErrMoved):
+		return moved
+	case errors.Is(err, eventlog.ErrGone):
+		return gone
+	case errors.Is(err, errNotLeader):
+		return transport
+	}
+	switch s, _ := status.FromError(err); s.Code() {
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unauthenticated,
+		codes.PermissionDenied, codes.Unimplemented, codes.DataLoss, codes.AlreadyExists,
+		codes.NotFound:
+		return refused
+	case codes.Unavailable, codes.Canceled: // the second: the connection was closed
+		return transport
+	}
+	return ambiguous
+}
+
+// readable gives the meaning of a call's end, which the trailer tells.
+func readable(err error, trailer metadata.MD) error {
+	for _, exception := range trailer.Get("exception") {
+		switch exception {
+		case "stream-deleted":
+			return eventlog.ErrGone
+		case "not-leader":
+			return errNotLeader
+		}
+	}
+	return err
+}
+
+// unavailable says that the store did not answer. The context's own end stays recognisable.
+func unavailable(ctx context.Context, cause error) error {
+	if err := ctx.Err(); err != nil && !errors.Is(cause, err) {
+		return fmt.Errorf("%w: %w: %w", eventlog.ErrUnavailable, err, cause)
+	}
+	return fmt.Errorf("%w: %w", eventlog.ErrUnavailable, cause)
+}
