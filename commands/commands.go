@@ -36,7 +36,6 @@ type Engine struct {
 	// as it is.
 	Watched func() bool
 	cache   *cache
-	queue   queue
 }
 
 // NewEngine returns an engine over a log.
@@ -92,13 +91,6 @@ const attempts = 5
 func transact[S evolver[S, E], E any](
 	ctx context.Context, e *Engine, stream eventlog.Stream, meta Meta, decide func(S, *Meta) ([]E, error),
 ) (Left[S], error) {
-	if meta.Repeatable {
-		leave, err := e.queue.enter(ctx, meta.stepID())
-		if err != nil {
-			return Left[S]{}, err
-		}
-		defer leave()
-	}
 	fresh := false
 	for range attempts {
 		was, err := load[S, E](ctx, e, stream, fresh)
@@ -140,7 +132,7 @@ func store[S evolver[S, E], E any](
 	at := e.Now()
 	stored := eventlog.Meta{
 		Org: string(meta.By.Org), User: string(meta.By.User), Key: string(meta.By.Key), Job: meta.By.Job,
-		Command: meta.Command, Step: meta.stepID(), Rule: meta.rule, Correlation: meta.Correlation, At: at,
+		Command: meta.Command, Step: meta.stepID(), Attempt: uuid.New(), Rule: meta.rule, Correlation: meta.Correlation, At: at,
 	}
 	var err error
 	if meta.Repeatable {

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -38,6 +39,7 @@ func (f folded[S]) size() uint32 {
 func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlog.Stream, fresh bool,
 ) (folded[S], error) {
 	f := folded[S]{Revision: eventlog.None}
+	epoch := e.cache.epoch.Load()
 	if hit, ok := e.cache.get(stream); ok {
 		fresh = fresh || !e.Watched()
 		f = hit.(folded[S]) //nolint:forcetypeassert // a category has one type of state
@@ -66,7 +68,7 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 		f.recent = f.recent.with(rec.Meta, rec.Kind())
 	}
 	f.cached = false
-	if f.Revision != eventlog.None {
+	if f.Revision != eventlog.None && epoch == e.cache.epoch.Load() {
 		e.cache.put(stream, f.Revision, f, f.size())
 	}
 	return f, nil
@@ -131,22 +133,28 @@ func (r *remembered) find(step uuid.UUID, now time.Time) *remembered {
 	return nil
 }
 
-// cache keeps states by stream. An older state never replaces a newer one.
+// cache keeps states by stream. An older state never replaces a newer one, nor what the live
+// subscription has said of one: a stream that has moved leaves a mark, so that a state which was
+// read before that is not kept after it.
 type cache struct {
 	states *otter.Cache[eventlog.Stream, entry]
+	epoch  atomic.Int64 // what was read in an earlier one may have missed a mark
 }
 
 type entry struct {
 	revision eventlog.Revision
-	state    any
+	state    any // nil: a mark
 	size     uint32
 }
+
+// markSize is about how many bytes a mark takes.
+const markSize = 192
 
 // cacheBytes is about how much the cache may hold.
 const cacheBytes = 128 << 20
 
 func newCache() *cache {
-	return &cache{otter.Must(&otter.Options[eventlog.Stream, entry]{MaximumWeight: cacheBytes,
+	return &cache{states: otter.Must(&otter.Options[eventlog.Stream, entry]{MaximumWeight: cacheBytes,
 		Weigher: func(_ eventlog.Stream, e entry) uint32 { return e.size }})}
 }
 
@@ -161,12 +169,12 @@ func sizeOf(state any, remembered int) uint32 {
 
 func (c *cache) get(s eventlog.Stream) (any, bool) {
 	e, ok := c.states.GetIfPresent(s)
-	return e.state, ok
+	return e.state, ok && e.state != nil
 }
 
 func (c *cache) put(s eventlog.Stream, revision eventlog.Revision, state any, size uint32) {
 	c.states.Compute(s, func(old entry, found bool) (entry, otter.ComputeOp) {
-		if found && old.revision >= revision {
+		if found && (old.revision > revision || old.revision == revision && old.state != nil) {
 			return old, otter.CancelOp
 		}
 		return entry{revision, state, size}, otter.WriteOp
@@ -177,15 +185,19 @@ func (c *cache) put(s eventlog.Stream, revision eventlog.Revision, state any, si
 // subscription calls it.
 func (e *Engine) Seen(s eventlog.Stream, revision eventlog.Revision) {
 	e.cache.states.Compute(s, func(old entry, found bool) (entry, otter.ComputeOp) {
-		if found && old.revision < revision {
-			return entry{}, otter.InvalidateOp
+		if found && old.revision >= revision {
+			return old, otter.CancelOp
 		}
-		return old, otter.CancelOp
+		return entry{revision: revision, size: markSize}, otter.WriteOp
 	})
 }
 
-// Forget empties the cache: while the live subscription is down nothing says what is behind.
-func (e *Engine) Forget() { e.cache.states.InvalidateAll() }
+// Forget empties the cache. It is called when the live subscription goes down and when it is up again: between
+// the two nothing says what is behind, and what was read then may be.
+func (e *Engine) Forget() {
+	e.cache.epoch.Add(1)
+	e.cache.states.InvalidateAll()
+}
 
 // ensureKeys makes the keys that open secrets among events need.
 func (e *Engine) ensureKeys(ctx context.Context, events []any) error {

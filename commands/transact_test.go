@@ -142,14 +142,69 @@ func TestTransact_notes_who_did_it_and_by_which_rule(t *testing.T) {
 		if got.Body == "" || got.Body == "body" {
 			t.Errorf("the body's HMAC is %q", got.Body)
 		}
-		got.Body = ""
+		if got.Attempt == uuid.Nil {
+			t.Error("the attempt is not noted")
+		}
+		got.Body, got.Attempt = "", uuid.Nil
 		if want := (eventlog.Meta{Org: string(acme), User: string(olga), Key: "key_1", Command: m.Command,
 			Step: m.stepID(), Rule: "names_for_all", Correlation: "req_1", At: noon}); got != want {
 			t.Errorf("got %+v\nwant %+v", got, want)
 		}
-		if want := eventlog.EventID(m.stepID(), name, rec.Revision, rec.Name); rec.ID != want {
+		if want := rec.Meta.EventID(name, rec.Revision, rec.Name); rec.ID != want {
 			t.Errorf("the event's id is %s, want %s", rec.ID, want)
 		}
+	}
+}
+
+// Two processes get the same command at the same moment: one does it, the other finds it done.
+func TestTransact_does_once_what_two_processes_are_told(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	other, m := r.other(), repeatable(olga, "body")
+	decide := func(what string) func(claim.Claim, *Meta) ([]claim.Event, error) {
+		return func(claim.Claim, *Meta) ([]claim.Event, error) { return []claim.Event{claimed(what)}, nil }
+	}
+	left, err := transact(t.Context(), r.Engine, name, m, func(claim.Claim, *Meta) ([]claim.Event, error) {
+		first, err := transact(t.Context(), other.Engine, name, m, decide("first"))
+		if err != nil || first.Replayed {
+			t.Errorf("the first left %+v: %v", first, err)
+		}
+		return decide("second")(claim.Claim{}, nil)
+	})
+	if err != nil || !left.Replayed || left.State.Thing != "first" || len(r.records(name)) != 1 {
+		t.Errorf("the second left %+v: %v", left, err)
+	}
+}
+
+func TestLoad_keeps_no_state_that_is_behind_what_was_seen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Watched = func() bool { return true }
+	at := func(e *Engine) string {
+		f, err := load[claim.Claim, claim.Event](t.Context(), e, name, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.State.Thing
+	}
+	r.behind("old")
+	stale, err := load[claim.Claim, claim.Event](t.Context(), r.Engine, name, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.behind("new")
+	r.Seen(name, 1)
+	r.cache.put(name, stale.Revision, stale, stale.size()) // it was read before, and comes after
+	if got := at(r.Engine); got != "new" {
+		t.Errorf("it is %q", got)
+	}
+	r.Seen(name, 1) // late; the state is not behind
+	if hit, ok := r.cache.get(name); !ok {
+		t.Errorf("what is not behind was dropped: %v", hit)
+	}
+	r.Forget()
+	if _, ok := r.cache.get(name); ok {
+		t.Error("it was not forgotten")
 	}
 }
 

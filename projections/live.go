@@ -14,7 +14,7 @@ type Live struct {
 	Progress *Progress
 	Logger   *slog.Logger
 	Seen     []func(eventlog.Record) // told of each event
-	Down     []func()                // told when events may be missed from now on
+	Forget   []func()                // told when events may be missed from now on, and when they no longer are
 	at       eventlog.Position
 	lost     bool
 }
@@ -26,7 +26,7 @@ func (l *Live) Run(ctx context.Context, started chan<- struct{}) error {
 		return err
 	}
 	l.at = from
-	l.Progress.Up(from)
+	l.up()
 	close(started)
 	// Position 0 is the beginning of an empty log: all of it is still to come.
 	for signal, err := range l.Log.Store.Subscribe(ctx, from, eventlog.Filter{}) {
@@ -44,9 +44,7 @@ func (l *Live) take(s eventlog.Signal) {
 	case eventlog.Lost:
 		l.lost = true
 		l.Progress.Down()
-		for _, down := range l.Down {
-			down()
-		}
+		l.forget()
 	case eventlog.Event:
 		rec, err := eventlog.Decode(s.Raw)
 		if err != nil {
@@ -61,9 +59,21 @@ func (l *Live) take(s eventlog.Signal) {
 	case eventlog.CaughtUp:
 		if l.lost {
 			l.lost = false
-			l.Progress.Up(l.at)
+			l.up()
 		}
 	case eventlog.Checkpoint:
 		l.Progress.Seen(s.Position, nil)
+	}
+}
+
+// up says that all is seen from here on. What was read before may be behind, so it is forgotten first.
+func (l *Live) up() {
+	l.forget()
+	l.Progress.Up(l.at)
+}
+
+func (l *Live) forget() {
+	for _, forget := range l.Forget {
+		forget()
 	}
 }

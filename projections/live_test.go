@@ -18,7 +18,7 @@ func TestLive_is_down_while_events_may_be_missed(t *testing.T) {
 	p.Up(10)
 	p.applied(Views, 10)
 	forgot := 0
-	l := &Live{Progress: p, Logger: slog.New(slog.DiscardHandler), Down: []func(){func() { forgot++ }}}
+	l := &Live{Progress: p, Logger: slog.New(slog.DiscardHandler), Forget: []func(){func() { forgot++ }}}
 	l.take(eventlog.Signal{Kind: eventlog.Checkpoint, Position: 15})
 	if !p.Watched() || !p.reached(Views, 15) {
 		t.Fatal("it is down from the start")
@@ -32,8 +32,8 @@ func TestLive_is_down_while_events_may_be_missed(t *testing.T) {
 		t.Fatal("it is up before it has caught up")
 	}
 	l.take(eventlog.Signal{Kind: eventlog.CaughtUp, Position: 17})
-	if !p.Watched() || p.reached(Views, 17) {
-		t.Fatal("it is not up, or believes that views has passed what was missed")
+	if !p.Watched() || p.reached(Views, 17) || forgot != 2 {
+		t.Fatal("it is not up, keeps what was read meanwhile, or believes that views has passed what was missed")
 	}
 	p.applied(Views, 17)
 	l.take(eventlog.Signal{Kind: eventlog.Checkpoint, Position: 20})
@@ -41,7 +41,7 @@ func TestLive_is_down_while_events_may_be_missed(t *testing.T) {
 		t.Error("views has passed what was missed, and is not believed")
 	}
 	l.take(eventlog.Signal{Kind: eventlog.CaughtUp}) // may come more than once
-	if !p.reached(Views, 20) || forgot != 1 {
+	if !p.reached(Views, 20) || forgot != 2 {
 		t.Error("catching up once more changed something")
 	}
 }
@@ -112,13 +112,14 @@ func TestLive_comes_back_after_an_outage(t *testing.T) {
 	pool, _ := database(t)
 	e := newEngine(log, pool, ViewsReader())
 	down := make(chan struct{}, 10)
-	l := &Live{Log: log, Progress: e.Progress, Logger: e.Logger, Down: []func(){func() { down <- struct{}{} }}}
+	l := &Live{Log: log, Progress: e.Progress, Logger: e.Logger, Forget: []func(){func() { down <- struct{}{} }}}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx, make(chan struct{})) }()
 	running(t, e, ViewsReader())
 	until(t, e, Views, a.last)
 	node.stop()
+	<-down // as it began
 	<-down
 	if e.Progress.Watched() {
 		t.Error("it is up without a store")

@@ -134,7 +134,7 @@ func (s *server) wire(producer session.Producer) {
 	s.http = &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	s.live = &projections.Live{Log: s.log, Progress: s.progress, Logger: s.logger,
-		Seen: []func(eventlog.Record){s.seen}, Down: []func(){e.Forget, s.api.Authn.Forget}}
+		Seen: []func(eventlog.Record){s.seen}, Forget: []func(){e.Forget, s.api.Authn.Forget}}
 }
 
 // seen tells those who keep something in memory what has happened.

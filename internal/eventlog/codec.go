@@ -68,15 +68,20 @@ func (l *Log) propose(ctx context.Context, s Stream, expected Revision, meta Met
 			return nil, nil, fmt.Errorf("encode %s: %w", name, err)
 		}
 		revision := expected + 1 + Revision(i)
-		proposed[i] = Proposed{ID: EventID(meta.Step, s, revision, name), Type: name, Data: data,
-			Meta: stored}
+		proposed[i] = Proposed{ID: meta.EventID(s, revision, name), Type: name, Data: data, Meta: stored}
 	}
 	return all, proposed, nil
 }
 
-// EventID is the id of the event that a step appends to a stream at a revision.
-func EventID(step uuid.UUID, s Stream, revision Revision, name string) uuid.UUID {
-	return uuid.NewSHA1(step, []byte(s.String()+"|"+strconv.FormatInt(int64(revision), 10)+"|"+name))
+// EventID is the id of the event that m's step appends to a stream at a revision. It follows from the
+// step and the attempt, so that a repeated append is the same append, and the same command given to
+// two processes at the same moment is not: one of them wins, and the other finds that it has.
+func (m Meta) EventID(s Stream, revision Revision, name string) uuid.UUID {
+	text := s.String() + "|" + strconv.FormatInt(int64(revision), 10) + "|" + name
+	if m.Attempt != uuid.Nil {
+		text += "|" + m.Attempt.String()
+	}
+	return uuid.NewSHA1(m.Step, []byte(text))
 }
 
 // The keys of the stored metadata. The first two are the store's own words.
@@ -95,6 +100,9 @@ func encodeMeta(m Meta) []byte {
 	put(metaCorrelation, m.Correlation)
 	put(metaCausation, m.Command.String())
 	put("step", m.Step.String())
+	if m.Attempt != uuid.Nil {
+		put("attempt", m.Attempt.String())
+	}
 	put("at", strconv.FormatInt(m.At.UnixMilli(), 10))
 	put("org", m.Org)
 	put("user", m.User)
@@ -124,7 +132,12 @@ func decodeMeta(b []byte) (Meta, error) {
 	if m.Command, err = uuid.Parse(flat[metaCausation]); err != nil {
 		return Meta{}, err
 	}
-	m.Step, err = uuid.Parse(flat["step"])
+	if m.Step, err = uuid.Parse(flat["step"]); err != nil {
+		return Meta{}, err
+	}
+	if attempt := flat["attempt"]; attempt != "" {
+		m.Attempt, err = uuid.Parse(attempt)
+	}
 	return m, err
 }
 

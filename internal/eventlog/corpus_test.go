@@ -83,7 +83,7 @@ func decodes(t *testing.T, name string, s sample) {
 	if err != nil || rec.Event == nil {
 		t.Fatalf("it is read as %+v, %v", rec.Event, err)
 	}
-	if want := eventlog.EventID(rec.Meta.Step, rec.Stream, rec.Revision, name); rec.ID != want {
+	if want := rec.Meta.EventID(rec.Stream, rec.Revision, name); rec.ID != want {
 		t.Errorf("its id is %s, by now it would be %s", rec.ID, want)
 	}
 	if diff := cmp.Diff(meta(), rec.Meta); diff != "" {

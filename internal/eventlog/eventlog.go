@@ -113,6 +113,7 @@ type Meta struct {
 	Job         string // set where the program acted by itself
 	Command     uuid.UUID
 	Step        uuid.UUID
+	Attempt     uuid.UUID // random, for each time that it was decided; of old events Nil
 	Body        string // HMAC of the command's body, base64
 	Rule        string // the rule that allowed it
 	Correlation string // the request

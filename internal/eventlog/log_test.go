@@ -33,7 +33,7 @@ func TestAppend(t *testing.T) {
 			t.Fatalf("appended %+v, %v", done, err)
 		}
 		for i, r := range stored(t, l) {
-			want := eventlog.EventID(meta().Step, stream, eventlog.Revision(i), r.Type)
+			want := meta().EventID(stream, eventlog.Revision(i), r.Type)
 			if r.ID != want || r.Revision != eventlog.Revision(i) {
 				t.Errorf("event %d is %s at %d, want %s", i, r.ID, r.Revision, want)
 			}
@@ -328,16 +328,23 @@ func TestMetadata(t *testing.T) {
 
 func TestEventID(t *testing.T) {
 	t.Parallel()
-	step := meta().Step
-	id := eventlog.EventID(step, stream, 3, "preset.renamed.v1")
+	const name = "preset.renamed.v1"
+	m := meta()
+	id := m.EventID(stream, 3, name)
 	if id.String() != "1c695916-239e-5af9-a064-8d50b51b69bf" {
 		t.Errorf("it is %s", id)
 	}
+	if m.EventID(stream, 3, name) != id {
+		t.Error("a repeat has another id")
+	}
+	step, attempt := m, m
+	step.Step, attempt.Attempt = m.Command, m.Command
 	for what, other := range map[string]uuid.UUID{
-		"step":     eventlog.EventID(meta().Command, stream, 3, "preset.renamed.v1"),
-		"stream":   eventlog.EventID(step, eventlog.IdentityStream, 3, "preset.renamed.v1"),
-		"revision": eventlog.EventID(step, stream, 4, "preset.renamed.v1"),
-		"name":     eventlog.EventID(step, stream, 3, "preset.renamed.v2"),
+		"step":     step.EventID(stream, 3, name),
+		"attempt":  attempt.EventID(stream, 3, name),
+		"stream":   m.EventID(eventlog.IdentityStream, 3, name),
+		"revision": m.EventID(stream, 4, name),
+		"name":     m.EventID(stream, 3, "preset.renamed.v2"),
 	} {
 		if other == id {
 			t.Errorf("another %s has the same id", what)
