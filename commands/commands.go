@@ -132,7 +132,8 @@ func store[S evolver[S, E], E any](
 	at := e.Now()
 	stored := eventlog.Meta{
 		Org: string(meta.By.Org), User: string(meta.By.User), Key: string(meta.By.Key), Job: meta.By.Job,
-		Command: meta.Command, Step: meta.stepID(), Attempt: uuid.New(), Rule: meta.rule, Correlation: meta.Correlation, At: at,
+		Command: meta.Command, Step: meta.stepID(), Attempt: uuid.New(), Rule: meta.rule,
+		Correlation: meta.Correlation, At: at,
 	}
 	var err error
 	if meta.Repeatable {

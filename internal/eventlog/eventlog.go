@@ -114,8 +114,8 @@ type Meta struct {
 	Command     uuid.UUID
 	Step        uuid.UUID
 	Attempt     uuid.UUID // random, for each time that it was decided; of old events Nil
-	Body        string // HMAC of the command's body, base64
-	Rule        string // the rule that allowed it
-	Correlation string // the request
+	Body        string    // HMAC of the command's body, base64
+	Rule        string    // the rule that allowed it
+	Correlation string    // the request
 	At          time.Time
 }

@@ -66,7 +66,7 @@ func (l *link) open(s *Store) (*appends, error) {
 	}
 	id := uuid.New()
 	a := &appends{
-		call: call, cancel: cancel, salt: int64(binary.BigEndian.Uint64(id[:])), //nolint:gosec // bits
+		call: call, cancel: cancel, salt: int64(binary.BigEndian.Uint64(id[:])),
 		queue: make(chan *api.BatchAppendReq, queued), waiting: map[int64]chan<- outcome{},
 		ended: make(chan struct{}),
 	}
@@ -171,8 +171,8 @@ func options(stream string, expected eventlog.Revision) *api.BatchAppendReq_Opti
 func proposed(e *eventlog.Proposed) *api.BatchAppendReq_ProposedMessage {
 	return &api.BatchAppendReq_ProposedMessage{
 		Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
-			MostSignificantBits:  int64(binary.BigEndian.Uint64(e.ID[:8])), //nolint:gosec // bits
-			LeastSignificantBits: int64(binary.BigEndian.Uint64(e.ID[8:])), //nolint:gosec // bits
+			MostSignificantBits:  int64(binary.BigEndian.Uint64(e.ID[:8])),
+			LeastSignificantBits: int64(binary.BigEndian.Uint64(e.ID[8:])),
 		}}},
 		Metadata:       map[string]string{"type": e.Type, "content-type": "application/json"},
 		CustomMetadata: e.Meta,
@@ -227,7 +227,7 @@ func (a *appends) end(err error) {
 func outcomeOf(r *api.BatchAppendResp) outcome {
 	if ok := r.GetSuccess(); ok != nil {
 		return outcome{left: eventlog.Appended{
-			Revision: eventlog.Revision(ok.GetCurrentRevision()), //nolint:gosec // below 2^63
+			Revision: eventlog.Revision(ok.GetCurrentRevision()),
 			Position: eventlog.Position(ok.GetPosition().GetCommitPosition()),
 		}}
 	}
@@ -245,7 +245,7 @@ func outcomeOf(r *api.BatchAppendResp) outcome {
 	case "StreamDeleted":
 		return outcome{err: eventlog.ErrGone}
 	}
-	code := codes.Code(e.GetCode()) //nolint:gosec // a small number
+	code := codes.Code(e.GetCode())
 	if code == codes.OK {
 		return outcome{err: errors.Join(errOdd, errors.New(e.GetMessage()))}
 	}

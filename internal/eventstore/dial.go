@@ -17,9 +17,11 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -56,7 +58,7 @@ func (s *Store) dial() (*grpc.ClientConn, error) {
 		return s.use(s.config.Address)
 	}
 	last := errNoNode
-	for _, i := range rand.Perm(len(s.seeds)) {
+	for _, i := range rand.Perm(len(s.seeds)) { //nolint:gosec // an order, not a secret
 		address, err := s.discover(s.seeds[i])
 		if err == nil {
 			var conn *grpc.ClientConn
@@ -128,6 +130,9 @@ func (s *Store) able(conn *grpc.ClientConn) error {
 	defer cancel()
 	all, err := serverfeatures.NewServerFeaturesClient(conn).
 		GetSupportedMethods(ctx, &shared.Empty{})
+	if code := status.Code(err); code == codes.Unimplemented || code == codes.NotFound {
+		return errTooOld
+	}
 	if err != nil {
 		return fmt.Errorf("find the event store: %w", err)
 	}

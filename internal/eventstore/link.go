@@ -23,7 +23,7 @@ type link struct {
 
 const (
 	firstPause   = 50 * time.Millisecond
-	longestPause = 2 * time.Second
+	longestPause = time.Second
 	// doubtTime is how long a call goes unanswered before its connection is in doubt, broken or not.
 	doubtTime = 2500 * time.Millisecond
 )

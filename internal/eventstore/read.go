@@ -211,18 +211,23 @@ func (l *link) read(
 	}
 }
 
-// end gives the position of the log's last event, 0 of an empty log.
+// end gives the position of the log's last event, 0 of an empty log. It tries again while the
+// connection is what fails.
 func (s *Store) end(ctx context.Context) (last eventlog.Position, err error) {
-	l, err := s.acquire(ctx)
-	if err != nil {
-		return 0, unavailable(ctx, err)
-	}
 	req := request(1, eventlog.Backwards, ofAll(eventlog.End))
-	err = s.receive(ctx, l, req, func(_ protowire.Number, raw *eventlog.Raw) error {
-		last = raw.Position
-		return nil
-	})
-	return last, err
+	for {
+		l, err := s.acquire(ctx)
+		if err != nil {
+			return 0, unavailable(ctx, err)
+		}
+		err = s.receive(ctx, l, req, func(_ protowire.Number, raw *eventlog.Raw) error {
+			last = raw.Position
+			return nil
+		})
+		if kindOf(err) != transport || s.closed.Err() != nil || !sleep(ctx, jitter(firstPause)) {
+			return last, err
+		}
+	}
 }
 
 // request is a read of at most n events.
@@ -250,7 +255,7 @@ func ofStream(name string, from eventlog.Revision) *api.ReadReq_Options_Stream {
 	o := &api.ReadReq_Options_StreamOptions{
 		StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(name)},
 		RevisionOption: &api.ReadReq_Options_StreamOptions_Revision{
-			Revision: uint64(max(from, 0)), //nolint:gosec // not below 0
+			Revision: uint64(max(from, 0)),
 		},
 	}
 	if from == eventlog.Last {

@@ -15,6 +15,7 @@ import (
 	"prelude/internal/esnode"
 	"prelude/internal/eventlog"
 	"prelude/internal/eventstore"
+	"prelude/internal/eventstore/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -24,7 +25,7 @@ type rig struct {
 	t      *testing.T
 	dir    string
 	node   *esnode.Node
-	proxy  *proxy
+	proxy  *storetest.Proxy
 	store  *eventstore.Store // by the proxy
 	direct *eventstore.Store
 }
@@ -42,8 +43,8 @@ func newRig(t *testing.T) *rig {
 		}
 	})
 	r.start()
-	r.proxy = newProxy(t, filepath.Join(dir, "proxy.sock"), r.socket())
-	r.store = open(t, r.proxy.path)
+	r.proxy = storetest.NewProxy(t, filepath.Join(dir, "proxy.sock"), r.socket())
+	r.store = open(t, r.proxy.Path)
 	r.direct = open(t, r.socket())
 	if err := r.store.Ready(t.Context()); err != nil {
 		t.Fatal(err)

@@ -96,7 +96,7 @@ func (d *decoder) recorded(raw *eventlog.Raw, f protowire.Number, v uint64, b []
 			return nil
 		})
 	case 3:
-		raw.Revision = eventlog.Revision(v) //nolint:gosec // below 2^63
+		raw.Revision = eventlog.Revision(v)
 	case 5:
 		raw.Position = eventlog.Position(v)
 	case 6:

@@ -1,0 +1,285 @@
+package eventstore_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
+)
+
+// odd is a store that answers as a test wants.
+type odd struct {
+	api.UnimplementedStreamsServer
+	serverfeatures.UnimplementedServerFeaturesServer
+	gossip.UnimplementedGossipServer
+
+	old     bool // it knows no batches
+	members []*gossip.MemberInfo
+	read    func(api.Streams_ReadServer) error
+	append  func(api.Streams_BatchAppendServer) error
+	reads   atomic.Int64
+}
+
+func (o *odd) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatures.SupportedMethods, error) {
+	m := &serverfeatures.SupportedMethods{EventStoreServerVersion: "24.10.0"}
+	if !o.old {
+		m.Methods = []*serverfeatures.SupportedMethod{{
+			ServiceName: "event_store.client.streams.streams", MethodName: "batchappend",
+		}}
+	}
+	return m, nil
+}
+
+func (o *odd) Read(_ *api.ReadReq, s api.Streams_ReadServer) error {
+	o.reads.Add(1)
+	return o.read(s)
+}
+
+func (o *odd) BatchAppend(s api.Streams_BatchAppendServer) error { return o.append(s) }
+
+// Read of the gossip is another service's method.
+type members struct {
+	gossip.UnimplementedGossipServer
+	*odd
+}
+
+func (m members) Read(context.Context, *shared.Empty) (*gossip.ClusterInfo, error) {
+	return &gossip.ClusterInfo{Members: m.members}, nil
+}
+
+// serve runs an odd store and gives its address.
+func serve(t *testing.T, o *odd) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	api.RegisterStreamsServer(s, o)
+	serverfeatures.RegisterServerFeaturesServer(s, o)
+	gossip.RegisterGossipServer(s, members{odd: o})
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+func to(t *testing.T, address string) *eventstore.Store {
+	t.Helper()
+	s, err := eventstore.Open(eventstore.Config{Address: address})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestReady_says_what_is_wrong(t *testing.T) {
+	t.Parallel()
+	web := http.Server{ReadHeaderTimeout: time.Second}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = web.Serve(l) }() // its error says that it was closed
+	t.Cleanup(func() { _ = web.Close() })
+	for what, c := range map[string]struct{ address, want string }{
+		"a store that is too old":       {serve(t, &odd{old: true}), "21.10 or newer"},
+		"another protocol":              {l.Addr().String(), "find the event store"},
+		"nobody":                        {"127.0.0.1:1", "find the event store"},
+		"a cluster of nobody":           {"+discover", "no node of the cluster"},
+		"a store that speaks no secret": {"+tls", "find the event store"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			address := "esdb://" + c.address + "?tls=false"
+			switch c.address {
+			case "+discover":
+				address = "esdb+discover://" + serve(t, &odd{}) + "?tls=false"
+			case "+tls":
+				address = "esdb://admin:secret@" + serve(t, &odd{})
+			}
+			err := to(t, address).Ready(within(t, time.Second))
+			if !errors.Is(err, eventlog.ErrUnavailable) || !strings.Contains(err.Error(), c.want) ||
+				strings.Contains(err.Error(), "secret") {
+				t.Errorf("it is ready with %v", err)
+			}
+		})
+	}
+}
+
+// A cluster's leader is used; when it has given its leadership away, the next.
+func TestStore_follows_the_leader(t *testing.T) {
+	t.Parallel()
+	first, second := &odd{}, &odd{}
+	addresses := []string{serve(t, first), serve(t, second)}
+	leads := func(leader int) (all []*gossip.MemberInfo) {
+		for i, a := range addresses {
+			host, port, err := net.SplitHostPort(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n, err := net.LookupPort("tcp", port)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m := &gossip.MemberInfo{
+				State: gossip.MemberInfo_Follower, IsAlive: true,
+				HttpEndPoint: &gossip.EndPoint{Address: host, Port: uint32(n)},
+			}
+			if i == leader {
+				m.State = gossip.MemberInfo_Leader
+			}
+			all = append(all, m)
+		}
+		dead := &gossip.MemberInfo{State: gossip.MemberInfo_Leader, HttpEndPoint: &gossip.EndPoint{Address: "x"}}
+		return append(all, dead)
+	}
+	seed := &odd{members: leads(0)}
+	event := &api.ReadResp{Content: &api.ReadResp_CaughtUp_{CaughtUp: &api.ReadResp_CaughtUp{}}}
+	first.read = func(s api.Streams_ReadServer) error {
+		seed.members = leads(1)
+		s.SetTrailer(metadata.Pairs("exception", "not-leader"))
+		return status.Error(codes.NotFound, "Leader info available")
+	}
+	second.read = func(s api.Streams_ReadServer) error { return s.Send(event) }
+	s := to(t, "esdb+discover://"+serve(t, seed)+"?tls=false")
+	if err := s.Ready(within(t, 5*time.Second)); err != nil {
+		t.Error(err)
+	}
+	if first.reads.Load() != 1 || second.reads.Load() != 1 {
+		t.Errorf("asked %d and %d times", first.reads.Load(), second.reads.Load())
+	}
+}
+
+// Answers that cannot be trusted end in an error, never in events.
+func TestRead_of_garbage(t *testing.T) {
+	t.Parallel()
+	recorded := func(change func(*api.ReadResp_ReadEvent_RecordedEvent)) *api.ReadResp {
+		e := &api.ReadResp_ReadEvent_RecordedEvent{
+			Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+				MostSignificantBits: 1, LeastSignificantBits: 2,
+			}}},
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte("s")},
+			CommitPosition:   7, Metadata: map[string]string{"type": "t", "created": "17000000000000000"},
+		}
+		change(e)
+		return &api.ReadResp{Content: &api.ReadResp_Event{Event: &api.ReadResp_ReadEvent{Event: e}}}
+	}
+	for what, bad := range map[string]*api.ReadResp{
+		"a time that is none": recorded(func(e *api.ReadResp_ReadEvent_RecordedEvent) {
+			e.Metadata["created"] = "yesterday"
+		}),
+		"an event without an id": recorded(func(e *api.ReadResp_ReadEvent_RecordedEvent) { e.Id = nil }),
+		"an id that is a text": recorded(func(e *api.ReadResp_ReadEvent_RecordedEvent) {
+			e.Id = &shared.UUID{Value: &shared.UUID_String_{String_: "x"}}
+		}),
+		"an event of no stream": recorded(func(e *api.ReadResp_ReadEvent_RecordedEvent) {
+			e.StreamIdentifier = nil
+		}),
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			o := &odd{read: func(s api.Streams_ReadServer) error { return s.Send(bad) }}
+			s := to(t, "esdb://"+serve(t, o)+"?tls=false")
+			for e, err := range s.Read(within(t, 10*time.Second), "s", 0, eventlog.Forwards, 0) {
+				if err == nil || strings.Contains(err.Error(), "yesterday") {
+					t.Errorf("it gave %+v, %v", e, err)
+				}
+			}
+			if o.reads.Load() != 3 {
+				t.Errorf("it was asked %d times", o.reads.Load())
+			}
+		})
+	}
+	good := &odd{read: func(s api.Streams_ReadServer) error {
+		return s.Send(recorded(func(*api.ReadResp_ReadEvent_RecordedEvent) {}))
+	}}
+	n := 0
+	s := to(t, "esdb://"+serve(t, good)+"?tls=false")
+	for e, err := range s.Read(within(t, 10*time.Second), "s", 0, eventlog.Forwards, 0) {
+		if n++; err != nil || e.Position != 7 || e.Created.Unix() != 1_700_000_000 {
+			t.Errorf("%+v, %v", e, err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d events", n)
+	}
+}
+
+// A store that refuses is not asked again; one whose answers fit no question is.
+func TestAppend_to_odd_stores(t *testing.T) {
+	t.Parallel()
+	answer := func(r *api.BatchAppendResp) func(api.Streams_BatchAppendServer) error {
+		return func(s api.Streams_BatchAppendServer) error {
+			for {
+				req, err := s.Recv()
+				if err != nil {
+					return nil //nolint:nilerr // the client has left
+				}
+				r := &api.BatchAppendResp{CorrelationId: req.GetCorrelationId(), Result: r.GetResult()}
+				if err := s.Send(r); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	success := func(revision uint64) *api.BatchAppendResp {
+		return &api.BatchAppendResp{Result: &api.BatchAppendResp_Success_{
+			Success: &api.BatchAppendResp_Success{
+				CurrentRevisionOption: &api.BatchAppendResp_Success_CurrentRevision{CurrentRevision: revision},
+			},
+		}}
+	}
+	for what, c := range map[string]struct {
+		append  func(api.Streams_BatchAppendServer) error
+		waiting bool // it may become better
+	}{
+		"no rights": {func(api.Streams_BatchAppendServer) error {
+			return status.Error(codes.PermissionDenied, "Access Denied")
+		}, false},
+		"wrong password": {func(api.Streams_BatchAppendServer) error {
+			return status.Error(codes.Unauthenticated, "")
+		}, false},
+		"too busy": {func(api.Streams_BatchAppendServer) error {
+			return status.Error(codes.Unavailable, "Too Busy")
+		}, true},
+		"an empty answer":    {answer(&api.BatchAppendResp{}), true},
+		"an odd revision":    {answer(success(3)), true},
+		"an answer for none": {func(s api.Streams_BatchAppendServer) error { return s.Send(success(0)) }, true},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			s := to(t, "esdb://"+serve(t, &odd{append: c.append})+"?tls=false")
+			_, err := s.Append(within(t, 500*time.Millisecond), "s", eventlog.None, events(1))
+			if err == nil || errors.Is(err, eventlog.ErrUnavailable) != c.waiting {
+				t.Errorf("it answered %v", err)
+			}
+		})
+	}
+}
