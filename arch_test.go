@@ -48,7 +48,7 @@ var arrows = []arrow{
 		"it implements the port that fills the index and the one that asks it"},
 	{"internal/bus", []string{"domain", "internal/eventlog"}, "it passes records on"},
 	{"internal/authn", []string{"domain"}, "a token becomes a principal"},
-	{"internal/postgres", []string{"domain"}, "rows are the org's that asks"},
+	{"internal/postgres", []string{"domain", "commands", "internal/eventlog"}, "it implements commands' port to snapshots"},
 	{"internal/pgserver", nil, "a server is all it knows"},
 	{"migrations", nil, "SQL only"},
 	{"cmd/…", []string{"…"}, "the only code that knows every part"},

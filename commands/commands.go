@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"slices"
@@ -34,8 +35,9 @@ type Engine struct {
 	Logger *slog.Logger
 	// Watched says that the live subscription would tell of what others change; else no cached state is taken
 	// as it is.
-	Watched func() bool
-	cache   *cache
+	Watched   func() bool
+	Snapshots Snapshots // nil: none
+	cache     *cache
 }
 
 // NewEngine returns an engine over a log.
@@ -66,8 +68,8 @@ func (m Meta) Step(name string) Meta {
 func (m Meta) stepID() uuid.UUID { return uuid.NewSHA1(m.Command, []byte("step:"+m.step)) }
 
 // derive makes the nth id of a kind that the command makes.
-func (m Meta) derive(prefix string, n byte) string {
-	id := uuid.NewSHA1(m.Command, append([]byte(prefix), n))
+func (m Meta) derive(prefix string, n uint64) string {
+	id := uuid.NewSHA1(m.Command, binary.AppendUvarint([]byte(prefix), n))
 	return domain.EncodeID(prefix, id)
 }
 
@@ -163,6 +165,7 @@ func store[S evolver[S, E], E any](
 	now.Revision, now.Position, now.cached = done.Revision, done.Position, false
 	now.recent = now.recent.with(stored, eventlog.KindOf(list[0]))
 	e.cache.put(stream, now.Revision, now, now.size())
+	keepSnapshot(ctx, e, stream, was.Revision, now)
 	return now, nil
 }
 

@@ -40,7 +40,8 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 ) (folded[S], error) {
 	f := folded[S]{Revision: eventlog.None}
 	epoch := e.cache.epoch.Load()
-	if hit, ok := e.cache.get(stream); ok {
+	hit, cached := e.cache.get(stream)
+	if cached {
 		fresh = fresh || !e.Watched()
 		f = hit.(folded[S]) //nolint:forcetypeassert // a category has one type of state
 		f.cached = true
@@ -48,29 +49,46 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 			return f, nil
 		}
 	}
-	var batch []eventlog.Record
-	for rec, err := range e.Log.Read(ctx, stream, f.Revision+1, eventlog.Forwards) {
-		if err != nil {
-			return f, fmt.Errorf("load a %s: %w", stream.Category, err)
-		}
-		batch = append(batch, rec)
-	}
-	if err := e.Log.Open(ctx, batch, "o."); err != nil {
+	f, err := replay[S, E](ctx, e, stream, f, !cached)
+	if err != nil {
 		return f, fmt.Errorf("load a %s: %w", stream.Category, err)
-	}
-	for _, rec := range batch {
-		ev, ok := rec.Event.(E)
-		if !ok {
-			return f, fmt.Errorf("load a %s: %s does not belong there", stream.Category, rec.Name)
-		}
-		f.State = f.State.Evolve(ev)
-		f.Revision, f.Position = rec.Revision, rec.Position
-		f.recent = f.recent.with(rec.Meta, rec.Kind())
 	}
 	f.cached = false
 	if f.Revision != eventlog.None && epoch == e.cache.epoch.Load() {
 		e.cache.put(stream, f.Revision, f, f.size())
 	}
+	return f, nil
+}
+
+// replay folds what came after f. Where there is much of it and nothing was in memory, it begins again at a
+// snapshot, if there is one.
+func replay[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlog.Stream, f folded[S], cold bool,
+) (folded[S], error) {
+	var batch []eventlog.Record
+	for rec, err := range e.Log.Read(ctx, stream, f.Revision+1, eventlog.Forwards) {
+		if err != nil {
+			return f, err
+		}
+		if batch = append(batch, rec); cold && len(batch) == snapshotEvery {
+			if s := fromSnapshot[S](ctx, e, stream); s.Revision != eventlog.None {
+				return replay[S, E](ctx, e, stream, s, false)
+			}
+		}
+	}
+	if err := e.Log.Open(ctx, batch, "o."); err != nil {
+		return f, err
+	}
+	was := f.Revision
+	for _, rec := range batch {
+		ev, ok := rec.Event.(E)
+		if !ok {
+			return f, fmt.Errorf("%s does not belong there", rec.Name)
+		}
+		f.State = f.State.Evolve(ev)
+		f.Revision, f.Position = rec.Revision, rec.Position
+		f.recent = f.recent.with(rec.Meta, rec.Kind())
+	}
+	keepSnapshot(ctx, e, stream, was, f)
 	return f, nil
 }
 

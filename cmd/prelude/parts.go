@@ -119,6 +119,7 @@ func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 		WindowTokens: cfg.window(), Logger: logger})
 	p.onClose(func() error { p.models.Close(); return nil })
 	p.engine = commands.NewEngine(p.log, p.models, logger)
+	p.engine.Snapshots = postgres.Snapshots{Pool: p.pool}
 	if p.logID, err = p.engine.Identify(ctx); err != nil {
 		return p, fmt.Errorf("identify the log: %w", err)
 	}

@@ -23,6 +23,7 @@ var outside = map[string]string{
 	"prelude.log":             "bookkeeping without texts: which log the database belongs to",
 	"prelude.checkpoints":     "bookkeeping without texts: how far readers are",
 	"prelude.consumers":       "bookkeeping without texts: how far consumers are",
+	"prelude.snapshots":       "folds with sealed texts, which commands alone read, by the stream's whole name",
 	"prelude.parked":          "bookkeeping without texts: streams that wait",
 	"public.goose_db_version": "bookkeeping without texts: migrations",
 	"vault.keys":              "a schema on which the inner roles but its own have no rights",

@@ -150,6 +150,9 @@ func (s Session) MayPost() error {
 	if s.UnderWay != nil {
 		return ErrUnderWay.About(string(s.UnderWay.Reply))
 	}
+	if s.Events >= MaxEvents {
+		return ErrFull
+	}
 	return nil
 }
 

@@ -18,6 +18,7 @@ type Session struct {
 	Variables domain.Secret
 	Model     string
 	Messages  int       // messages and replies
+	Events    int       // all there were
 	UnderWay  *UnderWay // the reply that has not ended
 	CreatedAt time.Time
 	UpdatedAt time.Time
@@ -36,7 +37,13 @@ type UnderWay struct {
 
 // Evolve returns s as e left it. It cannot refuse: e has happened.
 func (s Session) Evolve(e Event) Session {
+	s.Events++
 	switch e := e.(type) {
+	case Branched:
+		s.ID, s.Org, s.Owner, s.Title, s.CreatedAt = e.Session, e.Org, e.Owner, e.Title, e.At
+		s.Preset, s.Variables, s.Model = e.Preset, e.Variables, e.Model
+		s.Messages = len(e.Carried)
+		return s.touched(e.At)
 	case Started:
 		s.ID, s.Org, s.Owner, s.Title, s.CreatedAt = e.Session, e.Org, e.Owner, e.Title, e.At
 		s.Preset, s.Variables, s.Model = e.Preset, e.Variables, e.Model

@@ -42,6 +42,7 @@ var names = []struct {
 	{"preset.deleted.v1", preset.Deleted{}},
 	{"preset.restored.v1", preset.Restored{}},
 	{"session.started.v1", session.Started{}},
+	{"session.branched.v1", session.Branched{}},
 	{"session.preset_applied.v1", session.PresetApplied{}},
 	{"session.message_posted.v1", session.MessagePosted{}},
 	{"session.reply_started.v1", session.ReplyStarted{}},
