@@ -9,7 +9,7 @@ OPENSEARCH_PORT ?= 9200
 LINT_VERSION := v2.15.0
 VULN_VERSION := v1.9.0
 
-.PHONY: help run build test torture short lint vuln opensearch openapi clean
+.PHONY: help run build test torture short lint vuln opensearch openapi released clean
 
 help: ## List what can be done.
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ opensearch: ## Run an OpenSearch node on OPENSEARCH_PORT (9200), with its data b
 openapi: ## Write the OpenAPI document and its examples anew.
 	$(GO) test ./cmd/prelude -run TestExamples -count=1 -update
 	$(GO) test ./cmd/prelude -run TestDocument -count=1 -update
+
+released: ## Note the names of events at a release (RELEASE=<tag>), in the commit that is tagged.
+	@test -n "$(RELEASE)" || { echo "which release? make released RELEASE=<tag>"; exit 1; }
+	$(GO) test ./internal/eventlog -run TestReleased -count=1 -release $(RELEASE)
 
 clean: ## Remove what was built; data stays.
 	rm -rf $(BIN)

@@ -48,8 +48,8 @@ func (h Sessions) Branch(ctx context.Context, cmd BranchSession, meta Meta) (Ses
 // branch gathers what a branch begins with.
 func (h Sessions) branch(ctx context.Context, from session.Session, id domain.SessionID, cmd BranchSession,
 	m Meta) (session.Branch, error) {
-	b := session.Branch{From: from.ID, Through: int64(from.Events) - 1, New: session.New{ID: id, Org: from.Org, Owner: m.By.User,
-		Preset: from.Preset, Model: from.Model}}
+	b := session.Branch{From: from.ID, Through: int64(from.Events) - 1,
+		New: session.New{ID: id, Org: from.Org, Owner: m.By.User, Preset: from.Preset, Model: from.Model}}
 	opened, err := h.Log.OpenSecret(ctx, eventlog.SessionStream(from.Org, from.ID), "title", from.Title)
 	if err != nil {
 		return b, err

@@ -33,6 +33,7 @@ func (s *Server) routes() {
 	route(s, patch, "/v1/sessions/{id}", 200, "edit-session", "Change the title", s.editSession)
 	route(s, del, "/v1/sessions/{id}", 200, "delete-session", "Delete, softly", s.deleteSession)
 	route(s, post, "/v1/sessions/{id}/restore", 200, "restore-session", "Undo a deletion", s.restoreSession)
+	route(s, post, "/v1/sessions/{id}/branch", 201, "branch-session", "Go on in another session", s.branchSession)
 	route(s, put, "/v1/sessions/{id}/preset", 200, "apply-preset", "Change what answers", s.applyPreset)
 	route(s, get, "/v1/sessions/{id}/messages", 200, "list-messages", "Messages and replies", s.listMessages)
 	route(s, post, "/v1/sessions/{id}/messages", 201, "post-message", "Post a message", s.postMessage)

@@ -33,15 +33,9 @@ func Decode(raw Raw) (Record, error) {
 	if rec.Meta, err = decodeMeta(raw.Meta); err != nil {
 		return Record{}, fmt.Errorf("metadata of %s: %w", raw.Type, err)
 	}
-	t := typeOf[raw.Type]
-	if t == nil {
-		return rec, nil
-	}
-	v := reflect.New(t)
-	if err := json.Unmarshal(raw.Data, v.Interface()); err != nil {
+	if rec.Event, err = registered.decode(raw.Type, raw.Data); err != nil {
 		return Record{}, fmt.Errorf("decode %s: %w", raw.Type, err)
 	}
-	rec.Event = v.Elem().Interface()
 	return rec, nil
 }
 
@@ -55,9 +49,9 @@ func (l *Log) propose(ctx context.Context, s Stream, expected Revision, meta Met
 	all := make([]any, len(events))
 	proposed := make([]Proposed, len(events))
 	for i, e := range events {
-		name := nameOf[reflect.TypeOf(e)]
+		name := registered.nameOf[reflect.TypeOf(e)]
 		if name == "" {
-			panic(fmt.Sprintf("event %T is not registered", e))
+			panic(fmt.Sprintf("event %T is not registered, or not to be written yet", e))
 		}
 		all[i], err = seal(e, s, keys)
 		if err != nil {

@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"fmt"
 	"reflect"
 	"strings"
 
@@ -21,56 +20,54 @@ type Identified struct {
 }
 
 // names are the stored names of all events: noun, verb, version of the JSON. A name and what is
-// stored under it never change; a changed event gets the next version.
-var names = []struct {
+// stored under it never change; a changed event gets the next version, and the one before an upcast.
+//
+// A name is read for one release before anything is written under it, so that the release before can
+// be gone back to: released.txt has the names of the last release, and one that is not in it is
+// marked with unwritten.
+var names = []named{
+	{name: "log.identified.v1", event: Identified{}},
+	{name: "org.founded.v1", event: org.Founded{}},
+	{name: "user.joined.v1", event: user.Joined{}},
+	{name: "apikey.issued.v1", event: apikey.Issued{}},
+	{name: "apikey.revoked.v1", event: apikey.Revoked{}},
+	{name: "claim.claimed.v1", event: claim.Claimed{}},
+	{name: "claim.released.v1", event: claim.Released{}},
+	{name: "preset.created.v1", event: preset.Created{}},
+	{name: "preset.edited.v1", event: preset.Edited{}},
+	{name: "preset.renamed.v1", event: preset.Renamed{}},
+	{name: "preset.published.v1", event: preset.Published{}},
+	{name: "preset.labeled.v1", event: preset.Labeled{}},
+	{name: "preset.unlabeled.v1", event: preset.Unlabeled{}},
+	{name: "preset.deleted.v1", event: preset.Deleted{}},
+	{name: "preset.restored.v1", event: preset.Restored{}},
+	{name: "session.started.v1", event: session.Started{}},
+	{name: "session.branched.v1", event: session.Branched{}},
+	{name: "session.preset_applied.v1", event: session.PresetApplied{}},
+	{name: "session.message_posted.v1", event: session.MessagePosted{}},
+	{name: "session.reply_started.v1", event: session.ReplyStarted{}},
+	{name: "session.context_assembled.v1", event: session.ContextAssembled{}},
+	{name: "session.reply_completed.v1", event: session.ReplyCompleted{}},
+	{name: "session.reply_failed.v1", event: session.ReplyFailed{}},
+	{name: "session.reply_cancelled.v1", event: session.ReplyCancelled{}},
+	{name: "session.renamed.v1", event: session.Renamed{}},
+	{name: "session.deleted.v1", event: session.Deleted{}},
+	{name: "session.restored.v1", event: session.Restored{}},
+	{name: "completion.started.v1", event: completion.Started{}},
+	{name: "completion.ended.v1", event: completion.Ended{}},
+}
+
+// named is an event under its stored name.
+type named struct {
 	name  string
 	event any
-}{
-	{"log.identified.v1", Identified{}},
-	{"org.founded.v1", org.Founded{}},
-	{"user.joined.v1", user.Joined{}},
-	{"apikey.issued.v1", apikey.Issued{}},
-	{"apikey.revoked.v1", apikey.Revoked{}},
-	{"claim.claimed.v1", claim.Claimed{}},
-	{"claim.released.v1", claim.Released{}},
-	{"preset.created.v1", preset.Created{}},
-	{"preset.edited.v1", preset.Edited{}},
-	{"preset.renamed.v1", preset.Renamed{}},
-	{"preset.published.v1", preset.Published{}},
-	{"preset.labeled.v1", preset.Labeled{}},
-	{"preset.unlabeled.v1", preset.Unlabeled{}},
-	{"preset.deleted.v1", preset.Deleted{}},
-	{"preset.restored.v1", preset.Restored{}},
-	{"session.started.v1", session.Started{}},
-	{"session.branched.v1", session.Branched{}},
-	{"session.preset_applied.v1", session.PresetApplied{}},
-	{"session.message_posted.v1", session.MessagePosted{}},
-	{"session.reply_started.v1", session.ReplyStarted{}},
-	{"session.context_assembled.v1", session.ContextAssembled{}},
-	{"session.reply_completed.v1", session.ReplyCompleted{}},
-	{"session.reply_failed.v1", session.ReplyFailed{}},
-	{"session.reply_cancelled.v1", session.ReplyCancelled{}},
-	{"session.renamed.v1", session.Renamed{}},
-	{"session.deleted.v1", session.Deleted{}},
-	{"session.restored.v1", session.Restored{}},
-	{"completion.started.v1", completion.Started{}},
-	{"completion.ended.v1", completion.Ended{}},
+	unwritten
 }
 
-var (
-	typeOf = map[string]reflect.Type{}
-	nameOf = map[reflect.Type]string{}
-)
+// unwritten marks a name under which nothing is stored yet.
+type unwritten bool
 
-func init() {
-	for _, n := range names {
-		t := reflect.TypeOf(n.event)
-		if typeOf[n.name] != nil || nameOf[t] != "" {
-			panic(fmt.Sprintf("event %s is registered twice", n.name))
-		}
-		typeOf[n.name], nameOf[t] = t, n.name
-	}
-}
+var registered = register(names, upcasts)
 
 // Names lists the registered names, in the order of the registry.
 func Names() []string {
@@ -85,7 +82,7 @@ func Names() []string {
 func (r Record) Kind() string { return unversioned(r.Name) }
 
 // KindOf is the kind that a registered event is stored as.
-func KindOf(event any) string { return unversioned(nameOf[reflect.TypeOf(event)]) }
+func KindOf(event any) string { return unversioned(registered.nameOf[reflect.TypeOf(event)]) }
 
 func unversioned(name string) string {
 	if i := strings.LastIndexByte(name, '.'); i >= 0 {

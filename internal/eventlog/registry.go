@@ -1,0 +1,66 @@
+package eventlog
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+)
+
+// upcasts bring what is stored under an old name to the next version's form. There is one for every name but the
+// newest of its kind, and only the newest has a Go type.
+var upcasts = map[string]upcast{}
+
+// upcast changes stored JSON into that of another name. A secret stays at its path, to which it is sealed.
+type upcast struct {
+	to     string
+	change func(json.RawMessage) (json.RawMessage, error)
+}
+
+// registry knows every name that was ever stored.
+type registry struct {
+	typeOf  map[string]reflect.Type
+	nameOf  map[reflect.Type]string // under which an event is written
+	upcasts map[string]upcast
+}
+
+// register panics on a name or a type that is there twice, and on an upcast that leads nowhere.
+func register(names []named, upcasts map[string]upcast) registry {
+	r := registry{typeOf: map[string]reflect.Type{}, nameOf: map[reflect.Type]string{}, upcasts: upcasts}
+	seen := map[reflect.Type]bool{}
+	for _, n := range names {
+		t := reflect.TypeOf(n.event)
+		if r.typeOf[n.name] != nil || seen[t] {
+			panic(fmt.Sprintf("event %s is registered twice", n.name))
+		}
+		r.typeOf[n.name], seen[t] = t, true
+		if !n.unwritten {
+			r.nameOf[t] = n.name
+		}
+	}
+	for from, u := range upcasts {
+		if _, next := upcasts[u.to]; r.typeOf[from] != nil || r.typeOf[u.to] == nil && !next {
+			panic(fmt.Sprintf("the upcast of %s to %s leads nowhere", from, u.to))
+		}
+	}
+	return r
+}
+
+// decode reads what is stored under a name; nil: the name is not known.
+func (r registry) decode(name string, data json.RawMessage) (any, error) {
+	for u, old := r.upcasts[name]; old; u, old = r.upcasts[name] {
+		var err error
+		if data, err = u.change(data); err != nil {
+			return nil, fmt.Errorf("bring it to %s: %w", u.to, err)
+		}
+		name = u.to
+	}
+	t := r.typeOf[name]
+	if t == nil {
+		return nil, nil //nolint:nilnil // that it is not known is an answer
+	}
+	v := reflect.New(t)
+	if err := json.Unmarshal(data, v.Interface()); err != nil {
+		return nil, err
+	}
+	return v.Elem().Interface(), nil
+}
