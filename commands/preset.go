@@ -85,10 +85,29 @@ func (h Presets) Edit(ctx context.Context, cmd EditPreset, meta Meta) (Preset, e
 			}
 			return events, err
 		})
-	if err == nil && to != from && !left.Replayed {
+	if err == nil && left.Replayed {
+		from, to, err = h.moved(ctx, left.State, meta.Step("edit"))
+	}
+	if err == nil && to != from {
 		err = h.release(ctx, from, string(cmd.Preset), 0, meta)
 	}
 	return left, err
+}
+
+// moved finds the slug that a step let go of, when it was done before: a crash may lie between that and the
+// release. Both are the same where the step moved none, or where the preset has come back to it.
+func (h Presets) moved(ctx context.Context, p preset.Preset, step Meta) (from, to eventlog.Stream, err error) {
+	to = presetClaim(p.Org, p.Scope, p.Owner, p.Slug)
+	stream := eventlog.PresetStream(p.Org, p.ID)
+	for rec, err := range h.Log.Read(ctx, stream, eventlog.Last, eventlog.Backwards) {
+		if err != nil {
+			return to, to, err
+		}
+		if e, ok := rec.Event.(preset.Renamed); ok && rec.Meta.Step == step.stepID() {
+			return presetClaim(p.Org, p.Scope, p.Owner, e.From), to, nil
+		}
+	}
+	return to, to, nil
 }
 
 // change runs a decision on a preset that the caller may see, if verb is allowed.

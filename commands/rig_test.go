@@ -85,6 +85,7 @@ const (
 // rig is a log on a node of its own, and an engine over it.
 type rig struct {
 	instance string // of its producer
+	socket   string // of its node
 	*Engine
 	t    *testing.T
 	keys *eventlogtest.Keys
@@ -112,13 +113,16 @@ func newRig(t *testing.T) *rig {
 		}
 	})
 	k := &eventlogtest.Keys{}
-	return (&rig{t: t, keys: k}).over(&eventlog.Log{Store: store, Keys: k})
+	return (&rig{t: t, keys: k, socket: socket}).over(&eventlog.Log{Store: store, Keys: k})
 }
 
 // over is an engine over a log, with nothing in its memory.
 func (r *rig) over(log *eventlog.Log) *rig {
-	n := &rig{t: r.t, keys: r.keys, instance: "one", hub: NewHub(slog.New(slog.DiscardHandler))}
+	n := &rig{t: r.t, keys: r.keys, socket: r.socket, instance: "one", hub: NewHub(slog.New(slog.DiscardHandler))}
 	n.Engine = NewEngine(log, script{}, slog.New(slog.DiscardHandler))
+	if r.Engine != nil {
+		n.Now = r.Now
+	}
 	r.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()

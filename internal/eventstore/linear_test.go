@@ -124,7 +124,7 @@ func TestAppend_is_linearizable(t *testing.T) {
 	streams, each := storetest.Scale(5, 250), 50 // operations = streams × writers × each
 	r := newRig(t)
 	stop, ended := make(chan struct{}), make(chan int)
-	go func() { ended <- trouble(r.proxy, rand.New(rand.NewPCG(seed, 0)), stop) }()
+	go func() { ended <- storetest.Trouble(r.proxy, rand.New(rand.NewPCG(seed, 0)), stop) }()
 	h := &history{began: time.Now()}
 	var all sync.WaitGroup
 	for w := range writers {
@@ -145,32 +145,6 @@ func TestAppend_is_linearizable(t *testing.T) {
 		len(h.operations), writers, faults, h.moved.Load(), h.unknown.Load(), res)
 	if res != porcupine.Ok {
 		t.Errorf("the history is %s", res)
-	}
-}
-
-// trouble misbehaves until it is told to stop, and says how often.
-func trouble(p *storetest.Proxy, rng *rand.Rand, stop <-chan struct{}) (faults int) {
-	defer p.Delay(0)
-	for ; ; faults++ {
-		switch rng.IntN(6) {
-		case 0:
-			p.Cut()
-		case 1:
-			p.CutUpload(int64(rng.IntN(20_000)))
-		case 2, 3:
-			p.CutDownload(int64(rng.IntN(20_000)))
-		case 4:
-			p.Delay(time.Duration(rng.IntN(5)) * time.Millisecond)
-		case 5:
-			p.Down()
-			<-time.After(time.Duration(rng.IntN(100)) * time.Millisecond)
-			p.Up()
-		}
-		select {
-		case <-stop:
-			return faults
-		case <-time.After(time.Duration(20+rng.IntN(150)) * time.Millisecond):
-		}
 	}
 }
 
