@@ -9,10 +9,10 @@ OPENSEARCH_PORT ?= 9200
 LINT_VERSION := v2.15.0
 VULN_VERSION := v1.9.0
 
-.PHONY: help run build test torture short lint vuln opensearch openapi released clean
+.PHONY: help run build test torture conformance-binary short lint vuln opensearch openapi released clean
 
 help: ## List what can be done.
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: build ## Set up what is missing and run Prelude with everything embedded.
 	@deploy/setup run
@@ -28,6 +28,13 @@ test: ## Set up what is missing and run all tests, with the race detector.
 torture: ## Run the tests of what takes long, at the bounds that are promised, and print the figures.
 	@deploy/setup test
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate' ./cmd/prelude
+	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -run TestConnect ./test/conformance
+
+conformance-binary: ## Build the conformance suite for event stores as one program, .bin/conformance.
+	@$(GO) test -c -o $(BIN)/conformance ./test/conformance
+	@echo "It needs no file beside it. To test a store that runs:"
+	@echo "  PRELUDE_TEST_EVENTSTORE='esdb://localhost:2113?tls=false' $(BIN)/conformance -test.v"
+	@echo "Without the variable it tests a node of its own; -test.short leaves out clients it would install."
 
 short: ## Run the tests that need no OpenSearch and no SDKs.
 	@deploy/setup run

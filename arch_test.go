@@ -58,8 +58,10 @@ var arrows = []arrow{
 const clientModule = "github.com/EventStore/EventStore-Client-Go/"
 
 var clientUsers = map[string]string{
-	"internal/eventstore": clientModule,
-	"internal/esnode":     clientModule + "v4/protos/",
+	"internal/eventstore":   clientModule,
+	"internal/esnode":       clientModule + "v4/protos/",
+	"test/conformance":      clientModule,
+	"test/conformance/wire": clientModule + "v4/protos/",
 }
 
 // impure are the packages of the standard library that the domain does without: they bring in a clock,

@@ -137,14 +137,13 @@ func (b *batched) begin(o *api.BatchAppendReq_Options, now time.Time) {
 
 // deadline gives when an append is no longer begun. Clients ask for up to 10,000 years.
 func deadline(o *api.BatchAppendReq_Options, now time.Time) time.Time {
-	until, asked := now.Add(longestWait), time.Time{}
+	until := now.Add(longestWait)
+	asked := until
 	switch d := o.GetDeadlineOption().(type) {
 	case *api.BatchAppendReq_Options_Deadline:
 		asked = now.Add(d.Deadline.AsDuration()) // which saturates
 	case *api.BatchAppendReq_Options_Deadline_21_10_0:
 		asked = d.Deadline_21_10_0.AsTime()
-	default:
-		return until
 	}
 	if asked.Before(until) {
 		return asked
@@ -165,38 +164,41 @@ func (b *batched) extend(events []*api.BatchAppendReq_ProposedMessage) {
 
 // submit hands an append to the writer, when there is room for one more.
 func (c *batchCall) submit(b *batched) error {
-	for !c.admit(b) {
+	for {
+		ok, err := c.admit(b.bytes)
+		if err != nil {
+			return err
+		}
+		if ok {
+			break
+		}
 		select {
 		case <-c.room:
 		case <-c.ctx.Done():
 			return c.ctx.Err()
 		}
 	}
-	if b.call == nil {
-		return nil // the call has ended meanwhile
+	if b.err = b.fault; b.err == nil {
+		return c.writer.hand(&b.request)
 	}
-	if b.fault != nil {
-		b.err = b.fault
-		b.finished()
-		return nil
-	}
-	return c.writer.hand(&b.request)
+	b.finished() // a mistake needs no writer
+	return nil
 }
 
-// admit counts an append as under way, unless too much is. After the call's end it takes it away.
-func (c *batchCall) admit(b *batched) bool {
+// admit counts an append as under way, unless too much is. One larger than all may be is taken when
+// it is alone. The error says that the call has ended, and nothing more is taken.
+func (c *batchCall) admit(bytes int) (bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
-		b.call = nil
-		return true
+		return false, errStopping
 	}
-	if c.waiting > 0 && (c.waiting >= batchWaiting || c.bytes+b.bytes > batchHeld) {
-		return false
+	if c.waiting > 0 && (c.waiting >= batchWaiting || c.bytes+bytes > batchHeld) {
+		return false, nil
 	}
 	c.waiting++
-	c.bytes += b.bytes
-	return true
+	c.bytes += bytes
+	return true, nil
 }
 
 // finished gives the outcome to the call; the writer calls it.

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+
+	"prelude/test/conformance/wire"
 )
 
 // A commit that is not synced is not durable; a connection without the write-ahead log would show
@@ -24,14 +26,14 @@ func TestDatabase_every_connection_syncs(t *testing.T) {
 func TestDatabase_damage_is_noticed(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.must("s", noStream, "a", "b")
+	r.Must("s", noStream, "a", "b")
 	sql := "UPDATE events SET " +
 		"rec = CAST(substr(rec, 1, 99) || 'X' || substr(rec, 101) AS BLOB) WHERE rev = 1"
 	if err := r.node.writer.conn.run(sql); err != nil {
 		t.Fatal(err)
 	}
-	got, err := r.read(ofStream("s"))
-	if code(err) != codes.DataLoss {
+	got, err := r.Read(wire.OfStream("s"))
+	if wire.Code(err) != codes.DataLoss {
 		t.Errorf("read %d events, %v", len(got), err)
 	}
 }
@@ -40,23 +42,23 @@ func TestDatabase_damage_is_noticed(t *testing.T) {
 func TestDatabase_a_failed_write_leaves_nothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.must("s", noStream, "a")
+	r.Must("s", noStream, "a")
 	w := r.node.writer.conn
 	fail := "CREATE TEMP TRIGGER fail BEFORE INSERT ON events WHEN NEW.rev > 1 " +
 		"BEGIN SELECT RAISE(ABORT, 'no room'); END"
 	if err := w.run(fail); err != nil {
 		t.Fatal(err)
 	}
-	if a := r.append("s", 0, "b", "c"); code(a.err) != codes.Unavailable {
-		t.Errorf("the append answers %v", a.err)
+	if a := r.Append("s", 0, "b", "c"); wire.Code(a.Err) != codes.Unavailable {
+		t.Errorf("the append answers %v", a.Err)
 	}
 	if err := w.run("DROP TRIGGER fail"); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.revisions("s"); len(got) != 1 {
+	if got := r.Revisions("s"); len(got) != 1 {
 		t.Errorf("the stream shows %v", got)
 	}
-	if a := r.must("s", 0, "b", "c"); a.rev != 2 {
-		t.Errorf("the repeat is at %d", a.rev)
+	if a := r.Must("s", 0, "b", "c"); a.Rev != 2 {
+		t.Errorf("the repeat is at %d", a.Rev)
 	}
 }

@@ -14,15 +14,21 @@ type filter struct {
 	byType   bool
 	prefixes [][]byte
 	match    func([]byte) (bool, error)
-	verdicts *cache[int64, bool] // by stream
-	interval int                 // events to consider between checkpoints
+	verdicts *cache[int64, bool]  // by stream
+	kinds    *cache[string, bool] // by type
+	interval int                  // events to consider between a subscription's checkpoints
 }
+
+// keptVerdicts is how many streams, or types, a filter remembers.
+const keptVerdicts = 10_000
 
 // matchTimeout bounds a pattern that backtracks.
 const matchTimeout = 100 * time.Millisecond
 
 func newFilter(o *api.ReadReq_Options_FilterOptions) (*filter, error) {
-	f := &filter{verdicts: newCache[int64, bool](10_000)}
+	f := &filter{
+		verdicts: newCache[int64, bool](keptVerdicts), kinds: newCache[string, bool](keptVerdicts),
+	}
 	var by *api.ReadReq_Options_FilterOptions_Expression
 	switch of := o.GetFilter().(type) {
 	case *api.ReadReq_Options_FilterOptions_StreamIdentifier:
@@ -37,9 +43,6 @@ func newFilter(o *api.ReadReq_Options_FilterOptions) (*filter, error) {
 		window = m.Max
 	}
 	f.interval = int(min(uint64(window)*uint64(o.GetCheckpointIntervalMultiplier()), 1<<30))
-	if f.interval == 0 {
-		return nil, &invalid{text: "a filter's window and checkpoint interval must be above 0"}
-	}
 	for _, p := range by.GetPrefix() {
 		f.prefixes = append(f.prefixes, []byte(p))
 	}
@@ -78,18 +81,23 @@ func (f *filter) passes(r *record) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		return f.matches(parts.kind)
+		return verdict(f, f.kinds, string(parts.kind), parts.kind)
 	}
 	if f.match == nil {
 		return f.matches(streamOf(r.frame))
 	}
-	ok, known := f.verdicts.get(r.stream)
-	if known {
+	return verdict(f, f.verdicts, r.stream, streamOf(r.frame))
+}
+
+// verdict remembers what a pattern says of a name: it may take longer than all else.
+func verdict[K comparable](f *filter, known *cache[K, bool], key K, name []byte) (bool, error) {
+	ok, found := known.get(key)
+	if found {
 		return ok, nil
 	}
-	ok, err := f.matches(streamOf(r.frame))
+	ok, err := f.matches(name)
 	if err == nil {
-		f.verdicts.put(r.stream, ok)
+		known.put(key, ok)
 	}
 	return ok, err
 }

@@ -8,12 +8,20 @@ import (
 	"net"
 	"os"
 	"time"
+
+	"google.golang.org/grpc"
 )
 
 // longestSocket is the longest path that a unix socket can have on Linux, in bytes.
 const longestSocket = 107
 
-func (n *Node) listen(ctx context.Context, cfg Config) (all []net.Listener, err error) {
+// entrance is a listener with what the server behind it demands.
+type entrance struct {
+	net.Listener
+	options []grpc.ServerOption
+}
+
+func (n *Node) listen(ctx context.Context, cfg Config) (all []entrance, err error) {
 	if cfg.Socket == "" && cfg.Listen == "" {
 		return nil, errors.New("the event store has neither a socket nor an address to listen on")
 	}
@@ -22,13 +30,15 @@ func (n *Node) listen(ctx context.Context, cfg Config) (all []net.Listener, err 
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, l)
+		all = append(all, entrance{Listener: l})
 	}
 	if cfg.Listen != "" {
-		if n.tcp, err = listenLoopback(ctx, cfg.Listen); err != nil {
+		e, err := listenTCP(ctx, &cfg)
+		if err != nil {
 			return all, err
 		}
-		all = append(all, n.tcp)
+		n.tcp = e
+		all = append(all, e)
 	}
 	return all, nil
 }
@@ -71,32 +81,43 @@ func removeStale(ctx context.Context, path string) error {
 	return nil
 }
 
-// listenLoopback refuses any address that other machines could reach: whoever reaches the node may
-// read and write everything.
-func listenLoopback(ctx context.Context, address string) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
+// listenTCP refuses any address that other machines could reach, unless it is guarded: whoever
+// reaches the node may read and write everything.
+func listenTCP(ctx context.Context, cfg *Config) (e entrance, err error) {
+	guarded, err := cfg.guarded()
 	if err != nil {
-		return nil, fmt.Errorf("the event store's address: %w", err)
+		return e, err
+	}
+	host, _, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return e, fmt.Errorf("the event store's address: %w", err)
 	}
 	ip := net.ParseIP(host)
-	if host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("the event store listens on loopback addresses only, not on %q", address)
+	if !guarded && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return e, fmt.Errorf("the event store listens on loopback addresses only, not on %q, "+
+			"unless it has a certificate with its key, a user and a password", cfg.Listen)
+	}
+	if guarded {
+		if e.options, err = cfg.protection(); err != nil {
+			return e, err
+		}
 	}
 	var c net.ListenConfig
-	l, err := c.Listen(ctx, "tcp", address)
+	l, err := c.Listen(ctx, "tcp", cfg.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen for the event store: %w", err)
+		return e, fmt.Errorf("listen for the event store: %w", err)
 	}
-	if tcp, ok := l.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		return nil, errors.Join(fmt.Errorf("%q is not a loopback address", address), l.Close())
+	if tcp, ok := l.Addr().(*net.TCPAddr); !guarded && ok && !tcp.IP.IsLoopback() {
+		return e, errors.Join(fmt.Errorf("%q is not a loopback address", cfg.Listen), l.Close())
 	}
-	return l, nil
+	e.Listener = quickAcks(l)
+	return e, nil
 }
 
-func closeListeners(all []net.Listener) error {
+func closeEntrances(all []entrance) error {
 	var errs []error
-	for _, l := range all {
-		errs = append(errs, l.Close())
+	for _, e := range all {
+		errs = append(errs, e.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -22,19 +22,24 @@ import (
 type Config struct {
 	Dir    string       // the folder of the log; made where missing
 	Socket string       // path of a unix socket, at most 107 bytes; who may enter its folder may write
-	Listen string       // a loopback host:port to listen on as well, "" for none; port 0 picks one
+	Listen string       // a host:port to listen on as well, "" for none; port 0 picks one
 	Logger *slog.Logger // nil: no log
+
+	// What Listen needs unless it is a loopback address; the socket is never behind it. The files
+	// are PEM, of a certificate with those that signed it and of its key.
+	CertFile, KeyFile string
+	User, Password    string
 }
 
 // Node is a running event store.
 type Node struct {
-	dir    *os.File
-	server *grpc.Server
-	tcp    net.Listener
-	book   *logbook
-	writer *writer
-	conns  []*conn
-	logger *slog.Logger
+	dir     *os.File
+	servers []*grpc.Server
+	tcp     net.Listener
+	book    *logbook
+	writer  *writer
+	conns   []*conn
+	logger  *slog.Logger
 
 	closing chan struct{}
 	serving sync.WaitGroup
@@ -48,21 +53,23 @@ const stopGrace = 5 * time.Second
 
 // Start opens the log in cfg.Dir, making it where there is none, and listens; the node answers when
 // Start returns. Errors: ErrLocked, a log of a newer format, an address that may not be listened
-// on.
+// on: any but loopback ones need TLS, a user and a password.
 func Start(ctx context.Context, cfg Config) (*Node, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	n := &Node{logger: cfg.Logger, closing: make(chan struct{})}
-	listeners, err := n.open(ctx, cfg)
+	entrances, err := n.open(ctx, cfg)
 	if err != nil {
-		return nil, errors.Join(err, n.release(), closeListeners(listeners))
+		return nil, errors.Join(err, n.release(), closeEntrances(entrances))
 	}
 	go n.writer.run()
-	n.server = n.newServer()
-	for _, l := range listeners {
+	who := newGossiper(n.Addr())
+	for _, e := range entrances {
+		s := n.newServer(who, e.options)
+		n.servers = append(n.servers, s)
 		n.serving.Go(func() {
-			if err := n.server.Serve(l); err != nil {
+			if err := s.Serve(e); err != nil {
 				n.logger.Error("event store stopped listening", "error", err)
 			}
 		})
@@ -70,7 +77,7 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 	return n, nil
 }
 
-func (n *Node) open(ctx context.Context, cfg Config) ([]net.Listener, error) {
+func (n *Node) open(ctx context.Context, cfg Config) ([]entrance, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the event store's folder: %w", err)
 	}
@@ -90,8 +97,8 @@ func (n *Node) open(ctx context.Context, cfg Config) ([]net.Listener, error) {
 	return n.listen(ctx, cfg)
 }
 
-func (n *Node) newServer() *grpc.Server {
-	s := grpc.NewServer(
+func (n *Node) newServer(who gossiper, more []grpc.ServerOption) *grpc.Server {
+	s := grpc.NewServer(append(more,
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxSendMsgSize(2*maxMessage),
@@ -103,12 +110,12 @@ func (n *Node) newServer() *grpc.Server {
 			MinTime: 5 * time.Second, PermitWithoutStream: true,
 		}),
 		grpc.WaitForHandlers(true),
-	)
+	)...)
 	streams.RegisterStreamsServer(s, &service{
 		book: n.book, writer: n.writer, closing: n.closing, readers: &n.readers,
 	})
 	serverfeatures.RegisterServerFeaturesServer(s, features{})
-	gossip.RegisterGossipServer(s, newGossiper(n.Addr()))
+	gossip.RegisterGossipServer(s, who)
 	return s
 }
 
@@ -125,9 +132,7 @@ func (n *Node) Addr() string {
 func (n *Node) Close() error {
 	n.once.Do(func() {
 		close(n.closing)
-		stopped := time.AfterFunc(stopGrace, n.server.Stop)
-		n.server.GracefulStop()
-		stopped.Stop()
+		n.stop()
 		n.serving.Wait()
 		n.readers.Wait()
 		close(n.writer.queue)
@@ -135,6 +140,19 @@ func (n *Node) Close() error {
 		n.err = n.release()
 	})
 	return n.err
+}
+
+// stop ends the servers, at the same time.
+func (n *Node) stop() {
+	var all sync.WaitGroup
+	for _, s := range n.servers {
+		all.Go(func() {
+			late := time.AfterFunc(stopGrace, s.Stop)
+			s.GracefulStop()
+			late.Stop()
+		})
+	}
+	all.Wait()
 }
 
 func (n *Node) release() error {

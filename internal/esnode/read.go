@@ -3,9 +3,7 @@ package esnode
 import (
 	"context"
 	"math"
-	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -28,7 +26,7 @@ type reading struct {
 	back      bool
 	links     bool // events that point to others are sent with those
 	stringIDs bool
-	tell      bool // the caller understands the last revision's message
+	tell      bool // the caller understands the messages of the first and the last revision
 	filter    *filter
 }
 
@@ -59,6 +57,9 @@ func (r *reading) run(o *api.ReadReq_Options) error {
 	}
 	if subscribe && r.back {
 		return &invalid{text: "subscriptions go forwards"}
+	}
+	if subscribe && r.filter != nil && r.filter.interval == 0 {
+		return &invalid{text: "a filter's window and checkpoint interval must be above 0"}
 	}
 	switch of := o.GetStreamOption().(type) {
 	case *api.ReadReq_Options_All:
@@ -146,7 +147,7 @@ func (r *reading) span(o *api.ReadReq_Options_AllOptions) (low, high int64, err 
 	case *api.ReadReq_Options_AllOptions_End:
 		at = math.MaxInt64
 	case *api.ReadReq_Options_AllOptions_Position:
-		at, err = r.position(from.Position.GetCommitPosition(), codes.Unknown)
+		at, err = r.position(from.Position.GetCommitPosition(), r.badRead())
 	default:
 		err = &invalid{text: "a position is required"}
 	}
@@ -158,7 +159,7 @@ func (r *reading) span(o *api.ReadReq_Options_AllOptions) (low, high int64, err 
 
 // position checks that an event begins at a position: one of another log, or of a lost part of this
 // one, would skip events silently. The log's start is a position too.
-func (r *reading) position(commit uint64, code codes.Code) (int64, error) {
+func (r *reading) position(commit uint64, bad error) (int64, error) {
 	if commit == 0 {
 		return 0, nil
 	}
@@ -168,99 +169,17 @@ func (r *reading) position(commit uint64, code codes.Code) (int64, error) {
 			return int64(commit), err
 		}
 	}
-	return 0, status.Error(code, "Trying to read from an invalid position.")
+	return 0, bad
 }
 
-// readStream gives events of one stream, within its limits.
-func (r *reading) readStream(
-	name string, o *api.ReadReq_Options_StreamOptions, count uint64,
-) error {
-	s, err := r.book.state(r.ctx, name)
-	switch {
-	case err != nil:
-		return err
-	case s.dead:
-		return &deleted{name}
-	case s.last < 0 || s.deleted():
-		return r.out.Send(&api.ReadResp{Content: &api.ReadResp_StreamNotFound_{
-			StreamNotFound: &api.ReadResp_StreamNotFound{
-				StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(name)},
-			},
-		}})
-	}
-	low, high := s.low(), s.last
-	from, err := revision(o, 0)
-	if r.back {
-		high = min(high, from)
-	} else {
-		low = max(low, from)
-	}
-	if err == nil {
-		err = r.sendStream(&s, low, high, count)
-	}
-	if err == nil && r.tell {
-		err = r.out.Send(&api.ReadResp{
-			Content: &api.ReadResp_LastStreamPosition{LastStreamPosition: uint64(s.last)},
-		})
-	}
-	return err
-}
+var errBadSubscription = &invalid{text: "Trying to read from an invalid position."}
 
-func (r *reading) sendStream(s *state, low, high int64, count uint64) error {
-	for count > 0 && low <= high {
-		p, err := r.book.stream(r.ctx, s.id, low, high, r.back, limit(count))
-		if err != nil {
-			return err
-		}
-		for i := range p.records {
-			rec := &p.records[i]
-			if r.back {
-				high = rec.rev - 1
-			} else {
-				low = rec.rev + 1
-			}
-			old, err := s.expired(rec, time.Now())
-			if err != nil {
-				return err
-			}
-			if old {
-				continue
-			}
-			if err := r.send(rec); err != nil {
-				return err
-			}
-			count--
-		}
-		if p.end {
-			return nil
-		}
-		if err := r.stopped(); err != nil {
-			return err
-		}
+// badRead is how a read from an invalid position ends; clients tell it by the words.
+func (r *reading) badRead() error {
+	if r.filter != nil {
+		return status.Error(codes.Unknown, "Unexpected FilteredReadAllResult: InvalidPosition")
 	}
-	return nil
-}
-
-// expired says whether a record is older than its stream's limit.
-func (s *state) expired(r *record, now time.Time) (bool, error) {
-	if s.meta.maxAge == 0 {
-		return false, nil
-	}
-	f, err := decode(r.frame)
-	return f.created < now.Add(-s.meta.maxAge).UnixNano()/100, err
-}
-
-// revision gives the revision that a request names; the end is beyond all.
-func revision(o *api.ReadReq_Options_StreamOptions, start int64) (int64, error) {
-	switch from := o.GetRevisionOption().(type) {
-	case *api.ReadReq_Options_StreamOptions_Start:
-		return start, nil
-	case *api.ReadReq_Options_StreamOptions_End:
-		return math.MaxInt64, nil
-	case *api.ReadReq_Options_StreamOptions_Revision:
-		return int64(min(from.Revision, math.MaxInt64-1)), nil
-	}
-	return 0, &invalid{text: "a revision is required"}
+	return status.Error(codes.Unknown, "Unexpected ReadAllResult: InvalidPosition")
 }
 
 // send gives the caller an event.

@@ -20,7 +20,7 @@ func (r *removing) apply(w *writer) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	if s.dead {
+	if s.dead || r.expected == streamExists && s.deleted() {
 		return result{}, &deleted{r.stream}
 	}
 	if !r.allowed(s) {
@@ -39,7 +39,7 @@ func (r *removing) allowed(s *state) bool {
 	case anyRevision:
 		return existed || r.forGood
 	case streamExists:
-		return existed && !s.deleted()
+		return existed
 	case noStream:
 		return (s.last < 0 || s.deleted()) && (existed || r.forGood)
 	}

@@ -10,24 +10,48 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"google.golang.org/grpc/codes"
+
+	"prelude/test/conformance/wire"
 )
 
 func TestStart_finds_what_was_there(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	first := r.must("s", noStream, "a", "b")
-	r.setMeta("s", `{"$maxCount":2}`)
+	first := r.Must("s", noStream, "a", "b")
+	r.SetMeta("s", `{"$maxCount":2}`)
 	r.stop()
-	r.start()
-	second := r.must("s", 1, "c")
-	if second.pos <= first.pos {
-		t.Errorf("position %d after %d", second.pos, first.pos)
+	r.start(t)
+	second := r.Must("s", 1, "c")
+	if second.Pos <= first.Pos {
+		t.Errorf("position %d after %d", second.Pos, first.Pos)
 	}
-	if got := r.revisions("s"); len(got) != 2 || got[1] != 2 {
+	if got := r.Revisions("s"); len(got) != 2 || got[1] != 2 {
 		t.Errorf("the stream shows %v", got)
 	}
-	if again := r.must("s", noStream, "a", "b"); again.pos != first.pos {
-		t.Errorf("a repeat answers %d, want %d", again.pos, first.pos)
+	if again := r.Must("s", noStream, "a", "b"); again.Pos != first.Pos {
+		t.Errorf("a repeat answers %d, want %d", again.Pos, first.Pos)
+	}
+}
+
+func TestStart_knows_tombstones(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Must("s", noStream, "a")
+	r.SetMeta("s", `{"$maxCount":2}`)
+	if a := r.Tombstone("s", anyRevision); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	r.stop()
+	r.start(t)
+	for _, name := range []string{"s", "$$s"} {
+		if a := r.Append(name, anyRevision, "b"); a.Exception() != "stream-deleted" {
+			t.Errorf("%s: %v", name, a.Err)
+		}
+	}
+	if _, err := r.Read(wire.OfStream("s")); wire.Code(err) != codes.FailedPrecondition {
+		t.Errorf("read: %v", err)
 	}
 }
 
@@ -66,7 +90,7 @@ func TestStart_refuses(t *testing.T) {
 	if !errors.Is(err, ErrLocked) {
 		t.Errorf("the lock: %v", err)
 	}
-	r.must("s", noStream, "a")
+	r.Must("s", noStream, "a")
 }
 
 func TestStart_refuses_a_newer_format(t *testing.T) {
@@ -115,21 +139,21 @@ func TestVictim(t *testing.T) {
 	if dir == "" {
 		t.Skip("it runs in a process of its own")
 	}
-	r := &rig{t: t, dir: dir}
-	r.start()
+	r := &rig{dir: dir}
+	r.start(t)
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for w := range victimWriters {
 		all.Go(func() {
 			name := fmt.Sprintf("s-%d-%d", os.Getpid(), w)
 			for rev := int64(noStream); ; rev += 2 {
-				a := r.append(name, rev, fmt.Sprint(name, rev), fmt.Sprint(name, rev, "b"))
-				if a.err != nil || a.wrong != nil {
-					t.Errorf("append: %v %v", a.err, a.wrong)
+				a := r.Append(name, rev, fmt.Sprint(name, rev), fmt.Sprint(name, rev, "b"))
+				if a.Err != nil || a.Wrong != nil {
+					t.Errorf("append: %v %v", a.Err, a.Wrong)
 					return
 				}
 				mu.Lock()
-				fmt.Println("acknowledged", name, a.rev, a.pos)
+				fmt.Println("acknowledged", name, a.Rev, a.Pos)
 				mu.Unlock()
 			}
 		})
@@ -178,17 +202,17 @@ func TestKill(t *testing.T) {
 	if len(ends) != 3*victimWriters {
 		t.Fatalf("%d streams were written", len(ends))
 	}
-	r := &rig{t: t, dir: dir}
-	r.start()
+	r := &rig{dir: dir}
+	r.start(t)
 	defer r.stop()
 	for name, e := range ends {
-		got := r.revisions(name)
+		got := r.Revisions(name)
 		if int64(len(got)) <= e.rev || len(got)%2 != 0 {
 			t.Errorf("%s has %d events, %d were acknowledged", name, len(got), e.rev+1)
 		}
-		again := r.must(name, e.rev-2, fmt.Sprint(name, e.rev-2), fmt.Sprint(name, e.rev-2, "b"))
-		if again.pos != e.pos {
-			t.Errorf("%s: position %d, acknowledged was %d", name, again.pos, e.pos)
+		again := r.Must(name, e.rev-2, fmt.Sprint(name, e.rev-2), fmt.Sprint(name, e.rev-2, "b"))
+		if again.Pos != e.pos {
+			t.Errorf("%s: position %d, acknowledged was %d", name, again.Pos, e.pos)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
-	"google.golang.org/grpc/codes"
 )
 
 // subscribeAll gives the events after a position and then those to come. There is one source, pages
@@ -19,7 +18,7 @@ func (r *reading) subscribeAll(o *api.ReadReq_Options_AllOptions) error {
 	case *api.ReadReq_Options_AllOptions_End:
 		after = r.book.durable.Load()
 	case *api.ReadReq_Options_AllOptions_Position:
-		after, err = r.position(from.Position.GetCommitPosition(), codes.InvalidArgument)
+		after, err = r.position(from.Position.GetCommitPosition(), errBadSubscription)
 	default:
 		err = &invalid{text: "a position is required"}
 	}
@@ -97,10 +96,7 @@ func (t *tail) consider(rec *record) error {
 // checkpoint says how far the log was considered.
 func (t *tail) checkpoint() error {
 	t.considered, t.passed = 0, t.after
-	at := uint64(t.after)
-	return t.out.Send(&api.ReadResp{Content: &api.ReadResp_Checkpoint_{
-		Checkpoint: &api.ReadResp_Checkpoint{CommitPosition: at, PreparePosition: at},
-	}})
+	return t.out.Send(checkpointAt(t.after, time.Now()))
 }
 
 func (t *tail) caughtUp() error {
@@ -110,13 +106,7 @@ func (t *tail) caughtUp() error {
 			return err
 		}
 	}
-	return t.sendCaughtUp()
-}
-
-func (r *reading) sendCaughtUp() error {
-	return r.out.Send(&api.ReadResp{Content: &api.ReadResp_CaughtUp_{
-		CaughtUp: &api.ReadResp_CaughtUp{},
-	}})
+	return t.out.Send(caughtUpAt(positionField(t.after), time.Now()))
 }
 
 func (r *reading) wait(wake <-chan struct{}) error {
@@ -181,7 +171,7 @@ func (r *reading) stepStream(name string, after int64, behind bool) (int64, bool
 	case s.dead:
 		return after, behind, r.bury(name, &s)
 	case behind:
-		if err := r.sendCaughtUp(); err != nil {
+		if err := r.out.Send(caughtUpAt(revisionField(after), time.Now())); err != nil {
 			return after, behind, err
 		}
 	}
