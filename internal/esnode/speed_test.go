@@ -1,0 +1,177 @@
+package esnode
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
+	"prelude/test/speed"
+)
+
+// guarded is a node with the guard before it, as the application has it.
+func guarded(t *testing.T) (*Node, *eventstore.Store) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "speed") // t.TempDir is too long a name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "node.sock")
+	node, err := Start(context.Background(), Config{Dir: dir, Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := eventstore.Open(eventstore.Config{Socket: socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		for _, err := range []error{store.Close(), node.Close(), os.RemoveAll(dir)} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	return node, store
+}
+
+// appender appends one event to the end of a stream.
+type appender func(stream string, expected int64) error
+
+func throughGuard(s *eventstore.Store) appender {
+	return func(stream string, expected int64) error {
+		_, err := s.Append(context.Background(), stream, eventlog.Revision(expected),
+			[]eventlog.Proposed{{ID: uuid.New(), Type: "session.posted.v1", Data: payload}})
+		return err
+	}
+}
+
+// direct calls the same group commit without a client, a guard or a connection.
+func direct(n *Node) appender {
+	return func(stream string, expected int64) error {
+		_, err := n.writer.submit(context.Background(), &appending{
+			stream: stream, expected: expected, bytes: len(payload),
+			events: []event{{id: uuid.New(), kind: "session.posted.v1", json: true, data: payload}},
+		})
+		return err
+	}
+}
+
+// rate is how many events a second some writers append, each to a stream of its own.
+func rate(t *testing.T, name string, add appender, writers, total int) float64 {
+	t.Helper()
+	var left atomic.Int64
+	left.Store(int64(total))
+	var all sync.WaitGroup
+	began := time.Now()
+	for w := range writers {
+		all.Go(func() {
+			stream := fmt.Sprintf("session-%s%d", name, w)
+			for at := int64(-1); left.Add(-1) >= 0; at++ {
+				if err := add(stream, at); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	return float64(total) / time.Since(began).Seconds()
+}
+
+// Rounds alternate, so that what else the machine does falls on both.
+const rounds = 4
+
+func TestSpeed_of_appends_of_64_writers(t *testing.T) {
+	node, store := guarded(t)
+	per := speed.Size(300, 20_000)
+	var ours, theirs float64
+	for i := range rounds {
+		theirs += rate(t, fmt.Sprint("direct", i, "-"), direct(node), writersAtOnce, per) / rounds
+		ours += rate(t, fmt.Sprint("guard", i, "-"), throughGuard(store), writersAtOnce, per) / rounds
+	}
+	speed.Report(t, "durable appends, 64 writers, through client and guard",
+		fmt.Sprintf("%.0f events/s; the group commit alone %.0f", ours, theirs),
+		speed.Goal{Name: "events/s", Value: ours, Least: 15_000},
+		speed.Goal{Name: "× the group commit", Value: ours / theirs, Least: 0.35})
+}
+
+func TestSpeed_of_one_append(t *testing.T) {
+	node, store := guarded(t)
+	n := speed.Size(100, 2000)
+	var ours, theirs []time.Duration
+	one := func(add appender, stream string, at int) time.Duration {
+		began := time.Now()
+		if err := add(stream, int64(at-1)); err != nil {
+			t.Fatal(err)
+		}
+		return time.Since(began)
+	}
+	for i := range n {
+		theirs = append(theirs, one(direct(node), "session-direct", i))
+		ours = append(ours, one(throughGuard(store), "session-guard", i))
+	}
+	p, base := speed.Quantile(ours, 0.5), speed.Quantile(theirs, 0.5)
+	speed.Report(t, "one writer, one event, append p50 through client and guard",
+		fmt.Sprintf("%.2f ms; the commit alone %.2f ms", speed.Milliseconds(p), speed.Milliseconds(base)),
+		speed.Goal{Name: "× the commit", Value: float64(p) / float64(base), Most: 2.5})
+}
+
+func TestSpeed_of_catching_up(t *testing.T) {
+	node, store := guarded(t)
+	events := speed.Size(20_000, 1_000_000)
+	fill(t, node, events)
+	began, n := time.Now(), 0
+	for s, err := range store.Subscribe(t.Context(), 0, eventlog.Filter{Prefixes: []string{"session-"}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Kind == eventlog.Event {
+			n++
+		}
+		if s.Kind == eventlog.CaughtUp {
+			break
+		}
+	}
+	ours := float64(n) / time.Since(began).Seconds()
+	began = time.Now()
+	for at, more := int64(1), true; more; {
+		p, err := node.book.all(t.Context(), at, 1<<62, false, pageEvents)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if more = len(p.records) > 0; more {
+			at = p.records[len(p.records)-1].pos + 1
+		}
+	}
+	theirs := float64(n) / time.Since(began).Seconds()
+	if n != events {
+		t.Errorf("%d events came, and there are %d", n, events)
+	}
+	speed.Report(t, fmt.Sprintf("a catch-up subscription over %d events, through client and guard", events),
+		fmt.Sprintf("%.0f events/s; reading the pages alone %.0f", ours, theirs),
+		speed.Goal{Name: "events/s", Value: ours, Least: 120_000})
+}
+
+// fill appends events in large batches.
+func fill(t *testing.T, n *Node, events int) {
+	t.Helper()
+	const per = 500
+	for i := range (events + per - 1) / per {
+		a := &appending{stream: fmt.Sprintf("session-%d", i), expected: noStream, bytes: per * len(payload)}
+		for range min(per, events-i*per) {
+			a.events = append(a.events, event{id: uuid.New(), kind: "session.posted.v1", json: true, data: payload})
+		}
+		if _, err := n.writer.submit(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
