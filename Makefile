@@ -9,7 +9,7 @@ OPENSEARCH_PORT ?= 9200
 LINT_VERSION := v2.15.0
 VULN_VERSION := v1.9.0
 
-.PHONY: help run build test torture conformance-binary short lint vuln opensearch openapi released clean
+.PHONY: help run build test torture bench conformance-binary short lint vuln opensearch openapi released clean
 
 help: ## List what can be done.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,17 @@ test: ## Set up what is missing and run all tests, with the race detector.
 	@deploy/setup test
 	internal/search/node/with $(GO) test -race -timeout 14m ./...
 
-torture: ## Run the tests of what takes long, at the bounds that are promised, and print the figures.
+torture: ## Run the tests of what takes long in their long form, at the bounds that are promised, and print the figures.
 	@deploy/setup test
-	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate' ./cmd/prelude
-	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -run TestConnect ./test/conformance
+	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m ./internal/eventstore ./internal/esnode ./test/conformance
+	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m ./commands
+	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestFence|TestRows|TestUnpark|TestVersions|TestPeers|TestStalled' ./projections
+	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover' ./cmd/prelude
+
+bench: ## Measure how fast it is, beside baselines of the same run, and print the table.
+	@deploy/setup run
+	@PRELUDE_BENCH=1 $(GO) test -v -count=1 -timeout 30m -run TestSpeed ./internal/esnode ./projections ./cmd/prelude \
+		| test/speed/table
 
 conformance-binary: ## Build the conformance suite for event stores as one program, .bin/conformance.
 	@$(GO) test -c -o $(BIN)/conformance ./test/conformance

@@ -44,13 +44,14 @@ func (h *Hub) makes(id domain.ReplyID) bool {
 }
 
 // gone says whether nobody makes a reply any more: its producer was this instance before it was started anew, or is
-// this process, which does not make it; or it is silent beyond its own time-out.
+// this process, which does not make it; or is another that is known to be gone; or it is silent beyond its own
+// time-out.
 func (h Sessions) gone(reply domain.ReplyID, p session.Producer, until time.Time) bool {
 	switch {
 	case h.Now().After(until.Add(grace)):
 		return true
 	case p.Instance != h.Producer.Instance:
-		return false
+		return h.Gone != nil && h.Gone(p)
 	}
 	return p.Boot < h.Producer.Boot || p.Boot == h.Producer.Boot && !h.Hub.makes(reply)
 }

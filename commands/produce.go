@@ -143,23 +143,6 @@ func (h Sessions) endTurn(meta Meta) ender {
 	}
 }
 
-// Cancel ends a reply of a session of the caller's. One that has ended stays as it is.
-func (h Sessions) Cancel(ctx context.Context, id domain.SessionID, reply domain.ReplyID, meta Meta) error {
-	if r := h.Hub.Find(reply); r != nil && r.Org == meta.By.Org && r.Owner == meta.By.User {
-		r.cancel(cancelledBy{meta.By.User})
-		_, err := r.Wait(ctx)
-		return err
-	}
-	if id == "" {
-		return nil
-	}
-	_, err := h.change(ctx, id, meta.Step("cancel"),
-		func(s session.Session, m *Meta) ([]session.Event, error) {
-			return s.End(session.End{Reply: reply, Cancelled: true, By: m.By.User}, h.Now())
-		})
-	return err
-}
-
 // Ended tells the hub that a reply's end was recorded, perhaps by another: its producer stops. The live
 // subscription calls it.
 func (h *Hub) Ended(reply domain.ReplyID) {

@@ -17,6 +17,10 @@ type Sessions struct {
 	*Engine
 	Hub      *Hub
 	Producer session.Producer // this process
+	// Gone says whether another process is known to be gone; nil: of none it is known.
+	Gone func(session.Producer) bool
+	// CancelAt cancels a reply where it is made, so that the text there is kept; nil: no other process is reached.
+	CancelAt func(context.Context, session.Producer, domain.ReplyID, domain.UserID) error
 }
 
 // Session is what a command about a session leaves.

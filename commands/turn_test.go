@@ -247,6 +247,9 @@ func TestReply_whose_producer_is_gone_is_closed_by_the_next_post(t *testing.T) {
 			h.Producer = session.Producer{Instance: "one", Boot: 2}
 		},
 		"because its own process does not make it": func(_ *rig, h *Sessions) { h.Producer.Instance = "one" },
+		"because another instance is known to be gone": func(_ *rig, h *Sessions) {
+			h.Gone = func(p session.Producer) bool { return p == session.Producer{Instance: "one", Boot: 1} }
+		},
 		"because it is silent beyond its time-out": func(r *rig, h *Sessions) {
 			r.at(time.Now().Add(time.Minute + grace + time.Second))
 		},
@@ -288,6 +291,7 @@ func TestReply_whose_producer_is_gone_is_closed_by_the_next_post(t *testing.T) {
 		later := r.other()
 		h := later.sessions()
 		later.at(time.Now().Add(time.Minute + grace - time.Second))
+		h.Gone = func(session.Producer) bool { return false }
 		_, err := h.Post(t.Context(), PostMessage{Session: s, Content: "Again"}, by(olga))
 		refused(t, err, "reply_under_way")
 	})

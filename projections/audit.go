@@ -8,11 +8,11 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// putAudit keeps an entry for each event of an org.
+// putAudit keeps an entry for each event of an org, if its name is known.
 func putAudit(b *pgx.Batch, batch []eventlog.Record) error {
 	var rows []eventlog.Record
 	for _, rec := range batch {
-		if rec.Stream.Object() != "" {
+		if rec.Event != nil && rec.Stream.Object() != "" {
 			rows = append(rows, rec)
 		}
 	}
@@ -29,7 +29,7 @@ func putAudit(b *pgx.Batch, batch []eventlog.Record) error {
 		return err
 	}
 	text := func(value func(eventlog.Entry) string) []string { return column(entries, value) }
-	b.Queue(`INSERT INTO views_1.audit (org, pos, id, kind, object, revision, at, user_id, key_id, job, rule,
+	b.Queue(`INSERT INTO audit (org, pos, id, kind, object, revision, at, user_id, key_id, job, rule,
 			command, fields, data)
 		SELECT org, pos, id, kind, object, revision, at, user_id, key_id, job, rule, command,
 			ARRAY(SELECT jsonb_array_elements_text(fields::jsonb)), data::jsonb

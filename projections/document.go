@@ -16,13 +16,14 @@ import (
 // NewIndexReader feeds the search index: it waits until views has passed a batch, loads the presets' rows,
 // and puts each with the row's own position as its version.
 func NewIndexReader(pool *pgxpool.Pool, progress *Progress, index Index) Reader {
+	views := ViewsReader().Schema()
 	return Reader{Name: IndexReader, Version: IndexVersion, Parks: true, Prefixes: []string{"preset-"},
 		Start: index.Bootstrap,
 		Before: func(ctx context.Context, batch []eventlog.Record) error {
 			if !progress.Wait(ctx, Views, batch[len(batch)-1].Position) {
 				return errors.Join(errors.New("views did not come"), context.Cause(ctx))
 			}
-			docs, err := documents(ctx, pool, batch)
+			docs, err := documents(ctx, pool, views, batch)
 			if err != nil {
 				return err
 			}
@@ -31,7 +32,7 @@ func NewIndexReader(pool *pgxpool.Pool, progress *Progress, index Index) Reader 
 }
 
 // documents loads the rows of a batch's presets, with one round trip.
-func documents(ctx context.Context, pool *pgxpool.Pool, batch []eventlog.Record) ([]Document, error) {
+func documents(ctx context.Context, pool *pgxpool.Pool, views string, batch []eventlog.Record) ([]Document, error) {
 	seen := map[string]bool{}
 	var orgs, ids []string
 	for _, rec := range batch {
@@ -43,7 +44,7 @@ func documents(ctx context.Context, pool *pgxpool.Pool, batch []eventlog.Record)
 	var docs []Document
 	b := &pgx.Batch{}
 	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
-	b.Queue(`SELECT t.state, t.pos FROM views_1.presets t
+	b.Queue(`SELECT t.state, t.pos FROM `+views+`.presets t
 		JOIN unnest($1::text[], $2::text[]) AS k (org, id) ON t.org = k.org AND t.id = k.id`, orgs, ids).
 		Query(func(rows pgx.Rows) error {
 			var state []byte

@@ -5,25 +5,30 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
+	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"prelude/internal/eventlog"
 )
 
 // Engine runs readers: each follows the log, gathers what has come while the last batch was committed, and
-// commits the batch with its checkpoint in one transaction.
+// commits the batch with its checkpoint in one transaction. Of several instances one feeds a reader; that two
+// would leave no wrong row either is the checkpoint's doing.
 type Engine struct {
 	Log      *eventlog.Log
 	Pool     *pgxpool.Pool
 	Progress *Progress
 	Logger   *slog.Logger
+	Owner    string // who takes the leases; empty: it feeds its readers without any
+	handing  sync.Mutex
+	batches  batches
 }
 
 const (
@@ -34,19 +39,20 @@ const (
 // errFenced: the checkpoint is not where this reader left it; another has moved it.
 var errFenced = errors.New("the checkpoint was moved by another")
 
-// Run follows the log for one reader until the context ends. Faults are logged and tried again, ever slower.
+// Run follows the log for one reader until the context ends, while this instance holds the reader's lease. Faults are
+// logged, noted beside the checkpoint, and tried again, ever slower.
 func (e *Engine) Run(ctx context.Context, r Reader) error {
 	wait := 50 * time.Millisecond
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := e.follow(ctx, r)
+		err := e.hold(ctx, r, func(ctx context.Context) error { return e.follow(ctx, r) })
 		if ctx.Err() != nil {
 			break
 		}
 		if time.Since(began) > time.Minute {
 			wait = 50 * time.Millisecond
 		}
-		e.Logger.Error("a reader stopped and starts again", "reader", r.Name, "error", err)
+		e.failed(ctx, r, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // a pause, not a secret
@@ -56,9 +62,28 @@ func (e *Engine) Run(ctx context.Context, r Reader) error {
 	return context.Cause(ctx)
 }
 
+// failed tells why a reader stopped: the log of this process, and whoever asks for the state of the readers. That
+// another has taken over is no failure of the reader.
+func (e *Engine) failed(ctx context.Context, r Reader, err error) {
+	if errors.Is(err, errFenced) || errors.Is(err, errLeaseLost) {
+		e.Logger.Warn("a reader starts again", "reader", r.Name, "error", told(err))
+		return
+	}
+	e.Logger.Error("a reader stopped and starts again", "reader", r.Name, "error", told(err))
+	noted := e.inTx(ctx, r, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET error = $3, failed_at = now()
+			WHERE reader = $1 AND version = $2`, r.Name, r.Version, reason(err))
+		return err
+	})
+	if noted != nil && ctx.Err() == nil {
+		e.Logger.Warn("why a reader stopped is not noted", "reader", r.Name, "error", noted)
+	}
+}
+
 // item is what the subscription gives: a record of the batch, or a position that was passed.
 type item struct {
 	record eventlog.Record
+	event  bool
 	passed eventlog.Position
 	err    error
 }
@@ -69,6 +94,7 @@ func (e *Engine) follow(ctx context.Context, r Reader) error {
 		return err
 	}
 	e.Progress.began(r.Name, at)
+	defer e.Progress.left(r.Name)
 	ctx, cancel := context.WithCancel(ctx)
 	items := make(chan item, batchBuffer)
 	done := make(chan struct{})
@@ -83,10 +109,15 @@ func (e *Engine) follow(ctx context.Context, r Reader) error {
 		}
 		<-done
 	}()
+	idle := time.NewTicker(idleEvery)
+	defer idle.Stop()
 	for {
-		batch, passed, err := gather(ctx, items)
+		batch, passed, err := gather(ctx, items, idle.C)
 		if err != nil {
 			return err
+		}
+		if passed == 0 {
+			passed = e.Progress.quiet(r.Name)
 		}
 		if at, err = e.commit(ctx, r, at, batch, passed); err != nil {
 			return err
@@ -99,7 +130,7 @@ func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items
 	for signal, err := range e.Log.Store.Subscribe(ctx, at, eventlog.Filter{Prefixes: r.Prefixes}) {
 		it := item{err: err, passed: signal.Position}
 		if err == nil && signal.Kind == eventlog.Event {
-			it.passed = signal.Raw.Position
+			it.event, it.passed = true, signal.Raw.Position
 			it.record, it.err = decode(signal.Raw)
 		}
 		if it.err == nil && it.passed == 0 {
@@ -116,8 +147,13 @@ func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items
 	}
 }
 
-// gather waits for one item and takes what else is there.
-func gather(ctx context.Context, items <-chan item) (batch []eventlog.Record, at eventlog.Position, err error) {
+// idleEvery is how often a checkpoint follows a log in which nothing happens for its reader: others hold against it how
+// far the reader is.
+const idleEvery = time.Second
+
+// gather waits for one item and takes what else is there. Position 0: nothing came until idle.
+func gather(ctx context.Context, items <-chan item, idle <-chan time.Time,
+) (batch []eventlog.Record, at eventlog.Position, err error) {
 	take := func(it item, ok bool) error {
 		switch {
 		case !ok:
@@ -126,14 +162,18 @@ func gather(ctx context.Context, items <-chan item) (batch []eventlog.Record, at
 			return it.err
 		}
 		at = it.passed
-		if it.record.Event != nil {
+		if it.event {
 			batch = append(batch, it.record)
 		}
 		return nil
 	}
-	it, ok := <-items
-	if err := take(it, ok); err != nil {
-		return nil, 0, err
+	select {
+	case it, ok := <-items:
+		if err := take(it, ok); err != nil {
+			return nil, 0, err
+		}
+	case <-idle:
+		return nil, 0, nil
 	}
 	for len(batch) < batchSize {
 		select {
@@ -154,6 +194,7 @@ func (e *Engine) commit(ctx context.Context, r Reader, from eventlog.Position, b
 	if to <= from {
 		return from, nil
 	}
+	defer e.batches.begin(r.Name)()
 	batch = r.wanted(batch)
 	if err := e.open(ctx, batch); err != nil {
 		return from, err
@@ -185,38 +226,90 @@ func (r Reader) wanted(batch []eventlog.Record) []eventlog.Record {
 
 func (e *Engine) apply(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record,
 	to eventlog.Position) error {
-	if r.Before != nil && len(batch) > 0 {
-		if err := unread(batch); err != nil {
-			return err
-		}
-		if err := r.Before(ctx, batch); err != nil {
-			return err
-		}
+	waiting, err := e.before(ctx, r, batch)
+	if err != nil {
+		return err
 	}
-	return e.inTx(ctx, func(tx pgx.Tx) error {
-		if err := move(ctx, tx, r, from, to); err != nil {
+	return e.inTx(ctx, r, func(tx pgx.Tx) error {
+		if err := move(ctx, tx, r, from, to, len(batch)-len(known(batch))); err != nil {
 			return err
 		}
 		parked, err := parkedStreams(ctx, tx, r, batch)
 		if err != nil {
 			return err
 		}
-		batch := without(batch, parked)
-		if err := unread(batch); err != nil {
-			return err
+		if r.Before != nil && !maps.Equal(parked, waiting) {
+			return errFenced // a stream was unparked meanwhile: its events come before the transaction too
 		}
-		if r.Apply == nil || len(batch) == 0 {
-			return nil
-		}
-		return r.Apply(ctx, tx, batch)
+		return enact(ctx, tx, r, without(batch, parked))
 	})
 }
 
-// inTx runs work as the role that writes projections.
-func (e *Engine) inTx(ctx context.Context, work func(pgx.Tx) error) error {
+// before does what comes before the transaction, for what is not parked. It gives the streams that are.
+func (e *Engine) before(ctx context.Context, r Reader, batch []eventlog.Record) (map[string]bool, error) {
+	if r.Before == nil {
+		return nil, nil
+	}
+	var parked map[string]bool
+	err := e.inTx(ctx, r, func(tx pgx.Tx) error {
+		var err error
+		parked, err = parkedStreams(ctx, tx, r, batch)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return parked, e.hand(ctx, r, without(batch, parked))
+}
+
+// hand hands events over. One does so at a time: what is published has one order.
+func (e *Engine) hand(ctx context.Context, r Reader, batch []eventlog.Record) error {
+	if err := unread(batch); err != nil {
+		return err
+	}
+	if batch = known(batch); r.Before == nil || len(batch) == 0 {
+		return nil
+	}
+	e.handing.Lock()
+	defer e.handing.Unlock()
+	return r.Before(ctx, batch)
+}
+
+// enact applies a batch within tx.
+func enact(ctx context.Context, tx pgx.Tx, r Reader, batch []eventlog.Record) error {
+	if err := unread(batch); err != nil {
+		return err
+	}
+	if r.Apply == nil || len(batch) == 0 {
+		return nil
+	}
+	return r.Apply(ctx, tx, batch)
+}
+
+// known leaves out events of unknown names.
+func known(batch []eventlog.Record) []eventlog.Record {
+	if !slices.ContainsFunc(batch, nameless) {
+		return batch
+	}
+	return slices.DeleteFunc(slices.Clone(batch), nameless)
+}
+
+func nameless(rec eventlog.Record) bool { return rec.Event == nil }
+
+// stalled is how long a transaction may do nothing: the row of its checkpoint waits for it, and with that row whoever
+// takes over from an owner that stands still.
+const stalled = 4 * time.Second
+
+// inTx runs work as the role that writes projections, in the reader's schema.
+func (e *Engine) inTx(ctx context.Context, r Reader, work func(pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, e.Pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT set_config('role', 'prelude_proj', true), "+
-			"set_config('search_path', 'views_1, public', true)"); err != nil {
+		path := "public"
+		if r.tables != "" {
+			path = r.Schema() + ", public"
+		}
+		if _, err := tx.Exec(ctx, `SELECT set_config('role', 'prelude_proj', true),
+			set_config('search_path', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`,
+			path, strconv.FormatInt(stalled.Milliseconds(), 10)); err != nil {
 			return err
 		}
 		return work(tx)
@@ -224,9 +317,10 @@ func (e *Engine) inTx(ctx context.Context, work func(pgx.Tx) error) error {
 }
 
 // move is the fence: of two owners of a reader one moves the checkpoint, and the other's work is undone.
-func move(ctx context.Context, tx pgx.Tx, r Reader, from, to eventlog.Position) error {
-	tag, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET pos = $4, updated_at = now()
-		WHERE reader = $1 AND version = $2 AND pos = $3`, r.Name, r.Version, int64(from), int64(to))
+func move(ctx context.Context, tx pgx.Tx, r Reader, from, to eventlog.Position, skipped int) error {
+	tag, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET pos = $4, updated_at = now(), error = NULL,
+		failed_at = NULL, skipped = skipped + $5 WHERE reader = $1 AND version = $2 AND pos = $3`,
+		r.Name, r.Version, int64(from), int64(to), skipped)
 	if err != nil {
 		return err
 	}
@@ -246,16 +340,23 @@ func (e *Engine) begin(ctx context.Context, r Reader) (eventlog.Position, error)
 		}
 	}
 	at, err := e.checkpoint(ctx, r)
-	if err != nil || !anew || at == 0 {
-		return at, err
+	if err != nil {
+		return 0, err
 	}
-	err = e.inTx(ctx, func(tx pgx.Tx) error { return move(ctx, tx, r, at, 0) })
-	return 0, err
+	if anew && at > 0 {
+		err = e.inTx(ctx, r, func(tx pgx.Tx) error { return move(ctx, tx, r, at, 0, 0) })
+		return 0, err
+	}
+	head, err := e.Log.Head(ctx)
+	if err == nil && at > head {
+		err = ErrAhead
+	}
+	return at, err
 }
 
 func (e *Engine) checkpoint(ctx context.Context, r Reader) (eventlog.Position, error) {
 	var at int64
-	err := e.inTx(ctx, func(tx pgx.Tx) error {
+	err := e.inTx(ctx, r, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO prelude.checkpoints (reader, version, pos) VALUES ($1, $2, 0)
 			ON CONFLICT DO NOTHING`, r.Name, r.Version)
 		if err != nil {
@@ -266,19 +367,3 @@ func (e *Engine) checkpoint(ctx context.Context, r Reader) (eventlog.Position, e
 	})
 	return eventlog.Position(at), err
 }
-
-// poison says whether the fault is in an event, so that waiting does not mend it.
-func poison(err error) bool {
-	var pg *pgconn.PgError
-	switch {
-	case errors.Is(err, ErrPoison):
-		return true
-	case errors.As(err, &pg):
-		// Classes of SQLSTATE: 22 data, 23 constraints.
-		return strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")
-	}
-	return false
-}
-
-// ErrPoison marks a fault of an event.
-var ErrPoison = errors.New("the event cannot be applied")

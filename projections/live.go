@@ -46,14 +46,17 @@ func (l *Live) take(s eventlog.Signal) {
 		l.Progress.Down()
 		l.forget()
 	case eventlog.Event:
-		rec, err := eventlog.Decode(s.Raw)
+		rec, err := decode(s.Raw)
 		if err != nil {
-			l.Logger.Error("an event cannot be read", "position", s.Raw.Position, "error", err)
-			l.Progress.Seen(s.Raw.Position, nil)
+			l.Progress.Seen(s.Raw.Position, nil) // the stream is not ours
 			return
 		}
-		for _, seen := range l.Seen {
-			seen(rec)
+		if b, ok := rec.Event.(broken); ok {
+			l.Logger.Error("an event cannot be read", "position", rec.Position, "error", reason(poisoned(b)))
+		} else {
+			for _, seen := range l.Seen {
+				seen(rec)
+			}
 		}
 		l.Progress.Seen(rec.Position, &rec)
 	case eventlog.CaughtUp:

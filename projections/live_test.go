@@ -142,3 +142,36 @@ func (a *author) take(name string) {
 	a.append(eventlog.ClaimStream(acme, "preset", "org", name), eventlog.None, "",
 		claim.Claimed{Thing: string(thing), At: a.now()})
 }
+
+// An event that cannot be read is no quiet tail: the reader comes to it, and its stream is parked.
+func TestLive_takes_what_cannot_be_read_for_something(t *testing.T) {
+	t.Parallel()
+	log := newLog(t)
+	a := newAuthor(t, log, 19)
+	p := a.newPreset(acme, a.found(acme))
+	pool, dsn := database(t)
+	e := newEngine(log, pool, ViewsReader())
+	l := &Live{Log: log, Progress: e.Progress, Logger: e.Logger}
+	ctx, cancel := context.WithCancel(t.Context())
+	done, started := make(chan error, 1), make(chan struct{})
+	go func() { done <- l.Run(ctx, started) }()
+	<-started
+	a.raw(p.stream, p.revision, "preset.edited.v1", `{"at":7}`)
+	soon(t, "it is seen", func() bool {
+		e.Progress.mu.Lock()
+		defer e.Progress.mu.Unlock()
+		return e.Progress.live >= a.last
+	})
+	if e.Progress.quiet(Views) != 0 || e.Progress.Reached(Views, a.last) {
+		t.Error("it was taken for nothing")
+	}
+	running(t, e, ViewsReader())
+	until(t, e, Views, a.last)
+	if n := ask[int](t, dsn, "SELECT count(*) FROM prelude.parked"); n != 1 {
+		t.Errorf("%d streams are parked", n)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}

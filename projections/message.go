@@ -136,7 +136,7 @@ func insertMessages(b *pgx.Batch, rows []*messageRow) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`INSERT INTO views_1.messages (org, id, session, seq, role, owner, status, key_id, sealed, about,
+	b.Queue(`INSERT INTO messages (org, id, session, seq, role, owner, status, key_id, sealed, about,
 			instance, boot, until)
 		SELECT org, id, session, seq, role, owner, status, key_id, sealed, about::jsonb, instance, boot, until
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
@@ -169,7 +169,7 @@ func endMessages(b *pgx.Batch, rows []*messageRow) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`UPDATE views_1.messages AS t SET status = u.status, key_id = u.key_id, sealed = u.sealed,
+	b.Queue(`UPDATE messages AS t SET status = u.status, key_id = u.key_id, sealed = u.sealed,
 			about = t.about || u.about::jsonb
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[])
 			AS u (org, id, status, key_id, sealed, about)

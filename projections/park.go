@@ -43,11 +43,13 @@ func (e *Engine) open(ctx context.Context, batch []eventlog.Record) error {
 func unread(batch []eventlog.Record) error {
 	for _, rec := range batch {
 		if b, ok := rec.Event.(broken); ok {
-			return fmt.Errorf("%w: %w", ErrPoison, b.why)
+			return poisoned(b)
 		}
 	}
 	return nil
 }
+
+func poisoned(b broken) error { return fmt.Errorf("%w: %w", ErrPoison, b.why) }
 
 // singly applies a batch event by event, so that only the stream of the one that cannot be applied is parked.
 // A reader that does not park stops there.
@@ -74,15 +76,22 @@ func (e *Engine) singly(ctx context.Context, r Reader, from eventlog.Position, b
 func (e *Engine) park(ctx context.Context, r Reader, from eventlog.Position, rec eventlog.Record, why error,
 ) error {
 	e.Logger.Error("a stream is parked", "reader", r.Name, "object", rec.Stream.Object(), "kind", rec.Kind(),
-		"error", why)
-	return e.inTx(ctx, func(tx pgx.Tx) error {
-		if err := move(ctx, tx, r, from, rec.Position); err != nil {
+		"error", reason(why))
+	gaps := 0
+	if errors.Is(why, errGap) {
+		gaps = 1
+	}
+	return e.inTx(ctx, r, func(tx pgx.Tx) error {
+		if err := move(ctx, tx, r, from, rec.Position, 0); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO prelude.parked (reader, version, stream, pos, error)
+		b := &pgx.Batch{}
+		b.Queue(`INSERT INTO prelude.parked (reader, version, stream, pos, error)
 			VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
-			r.Name, r.Version, rec.Stream.String(), int64(rec.Position), why.Error())
-		return err
+			r.Name, r.Version, rec.Stream.String(), int64(rec.Position), reason(why))
+		b.Queue(`UPDATE prelude.checkpoints SET gaps = gaps + $3 WHERE reader = $1 AND version = $2`,
+			r.Name, r.Version, gaps)
+		return tx.SendBatch(ctx, b).Close()
 	})
 }
 

@@ -61,12 +61,6 @@ func TestViews_park_the_stream_of_an_event_that_cannot_be_applied(t *testing.T) 
 				string(domain.OrgKey(acme))+`","sealed":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}},`+
 				`"at":"2026-03-01T00:00:00Z"}`)
 		},
-		"a gap where an unknown event stands": func(a *author, th *thing[preset.Preset, preset.Event]) eventlog.Position {
-			th.revision++
-			a.raw(th.stream, th.revision-1, "preset.praised.v9", `{}`)
-			a.edit(th)
-			return a.last
-		},
 		"a text that Postgres refuses": func(a *author, th *thing[preset.Preset, preset.Event]) eventlog.Position {
 			done, _ := a.append(th.stream, th.revision, "", preset.Edited{Content: preset.Content{
 				Name: domain.Seal(domain.OrgKey(acme), "A\x00B"), Model: "demo"}, At: a.now()})

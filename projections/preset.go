@@ -50,7 +50,7 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`INSERT INTO views_1.presets AS t (org, id, scope, owner, slug, tags, language, status, labels,
+	b.Queue(`INSERT INTO presets AS t (org, id, scope, owner, slug, tags, language, status, labels,
 			created_at, updated_at, state, revision, pos)
 		SELECT org, id, scope, owner, slug, string_to_array(tags, E'\x01'), language, status,
 			string_to_array(labels, ','), created_at, updated_at, state::json, revision, pos
@@ -101,7 +101,7 @@ func putVersions(b *pgx.Batch, presets []*presetRow) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`INSERT INTO views_1.preset_versions (org, preset, version, hash, note, content, by, at)
+	b.Queue(`INSERT INTO preset_versions (org, preset, version, hash, note, content, by, at)
 		SELECT org, preset, version, hash, note, content::json, by, at
 		FROM unnest($1::text[], $2::text[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::timestamptz[]) AS u (org, preset, version, hash, note, content, by, at)
@@ -122,11 +122,11 @@ func putLabels(b *pgx.Batch, presets []*presetRow) error {
 	for _, p := range presets {
 		for _, l := range p.labels {
 			if l.version == 0 {
-				b.Queue(`DELETE FROM views_1.preset_labels WHERE org = $1 AND preset = $2 AND label = $3`,
+				b.Queue(`DELETE FROM preset_labels WHERE org = $1 AND preset = $2 AND label = $3`,
 					l.org, l.id, l.label)
 				continue
 			}
-			b.Queue(`INSERT INTO views_1.preset_labels (org, preset, label, version, note, moved_by, moved_at)
+			b.Queue(`INSERT INTO preset_labels (org, preset, label, version, note, moved_by, moved_at)
 				VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (org, preset, label) DO UPDATE SET
 				version = excluded.version, note = excluded.note, moved_by = excluded.moved_by,
 				moved_at = excluded.moved_at`,
@@ -144,10 +144,10 @@ func putSearch(b *pgx.Batch, rows []*presetRow) error {
 		if tags == nil {
 			tags = []string{}
 		}
-		b.Queue(`INSERT INTO views_1.preset_search AS t (org, id, owner, scope, status, language, tags, name,
+		b.Queue(`INSERT INTO preset_search AS t (org, id, owner, scope, status, language, tags, name,
 				description, tsv, tri, updated_at, deleted, pos)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-				views_1.preset_search_tsv($8, $9, $7, $10), views_1.preset_search_tri($8, $9, $7, $6, $10),
+				preset_search_tsv($8, $9, $7, $10), preset_search_tri($8, $9, $7, $6, $10),
 				$11, $12, $13)
 			ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, language = excluded.language,
 				tags = excluded.tags, name = excluded.name, description = excluded.description,

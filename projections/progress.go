@@ -9,12 +9,16 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// Progress knows how far each reader of this process has come, and how far the log has: readers' checkpoints
-// stand still where nothing for them happens, so the live subscription tells what there was for whom.
+// Progress knows how far each reader has come, and how far the log has: readers' checkpoints stand still where
+// nothing for them happens, so the live subscription tells what there was for whom. What another instance applies
+// it knows from the checkpoints' rows, as [Peers] reads them.
 type Progress struct {
 	readers []Reader
 	mu      sync.Mutex
 	at      map[string]eventlog.Position // applied
+	mine    map[string]bool              // readers that this process feeds
+	waiting int                          // how many wait for a position
+	wanted  chan struct{}                // one more waits
 	last    map[string]eventlog.Position // of the newest event that the reader wants, as the live subscription saw
 	live    eventlog.Position            // the live subscription has seen all up to here
 	up      bool                         // the live subscription is there
@@ -24,18 +28,59 @@ type Progress struct {
 // NewProgress knows of no reader yet.
 func NewProgress() *Progress {
 	return &Progress{at: map[string]eventlog.Position{}, last: map[string]eventlog.Position{},
-		changed: make(chan struct{})}
+		mine: map[string]bool{}, wanted: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
 // Watch says which readers there are, before any of them runs.
 func (p *Progress) Watch(readers []Reader) { p.readers = readers }
 
-// began notes where a reader goes on, which may be before where it was.
+// began notes that this process feeds a reader, and where that goes on, which may be before where it was.
 func (p *Progress) began(reader string, at eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at[reader] = at
+	p.at[reader], p.mine[reader] = at, true
 	p.signal()
+}
+
+// left notes that this process does not feed a reader any more.
+func (p *Progress) left(reader string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mine[reader] = false
+}
+
+// stored notes how far another process has fed a reader. Of one that this process feeds it knows better.
+func (p *Progress) stored(reader string, at eventlog.Position) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.mine[reader] && p.at[reader] != at {
+		p.at[reader] = at
+		p.signal()
+	}
+}
+
+// others are the readers that this process does not feed; urgent says that somebody waits.
+func (p *Progress) others() (readers []Reader, urgent bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range p.readers {
+		if !p.mine[r.Name] {
+			readers = append(readers, r)
+		}
+	}
+	return readers, p.waiting > 0
+}
+
+// wait counts who waits, by one more or one less.
+func (p *Progress) wait(by int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting += by; by > 0 {
+		select {
+		case p.wanted <- struct{}{}:
+		default: // it is said already
+		}
+	}
 }
 
 func (p *Progress) applied(reader string, at eventlog.Position) {
@@ -114,8 +159,30 @@ func (p *Progress) reached(reader string, want eventlog.Position) bool {
 	return at >= want || p.up && p.live >= want && at >= p.last[reader]
 }
 
+// Reached says whether a reader has reached a position.
+func (p *Progress) Reached(reader string, want eventlog.Position) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.reached(reader, want)
+}
+
+// quiet is up to where the log holds nothing for a reader that it has not applied; 0: that is not known.
+func (p *Progress) quiet(reader string) eventlog.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.up && p.at[reader] >= p.last[reader] {
+		return p.live
+	}
+	return 0
+}
+
 // Wait waits until a reader has reached a position; false: the context ended first.
 func (p *Progress) Wait(ctx context.Context, reader string, want eventlog.Position) bool {
+	if p.Reached(reader, want) {
+		return true
+	}
+	p.wait(1)
+	defer p.wait(-1)
 	for {
 		p.mu.Lock()
 		reached, changed := p.reached(reader, want), p.changed

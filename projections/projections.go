@@ -13,7 +13,8 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// The readers and the versions of what they keep. Another version means other tables, built from the log.
+// The readers, and the versions of what they keep. Another version means other tables, built from the log beside
+// those of the version before; a version is spelled here and nowhere else.
 const (
 	Rights        = "rights"
 	Views         = "views"
@@ -23,12 +24,6 @@ const (
 	ViewsVersion  = 1
 	IndexVersion  = 1
 	OutVersion    = 1
-)
-
-// The schemas of this program's versions.
-const (
-	RightsSchema = "rights_1"
-	ViewsSchema  = "views_1"
 )
 
 var (
@@ -42,16 +37,29 @@ var (
 	wallSQL string
 )
 
-// Build lists the SQL that makes the readers' schemas where they are missing. It is run as their owner.
+// Kept are the readers whose tables lie in schemas of their own.
+func Kept() []Reader { return []Reader{RightsReader(), ViewsReader()} }
+
+// Build lists the SQL that makes the schemas of this program's versions where they are missing. It is run as their
+// owner.
 func Build() []string {
-	return []string{
-		schema(RightsSchema, rightsSQL+wallSQL),
-		schema(ViewsSchema, viewsSQL+searchSQL+wallSQL),
+	var all []string
+	for _, r := range Kept() {
+		all = append(all, r.Build())
 	}
+	return all
 }
 
-// schema is one statement that makes a schema with what is in it, if it is not there.
-func schema(name, body string) string {
+// Schema is where the reader's tables of its version are.
+func (r Reader) Schema() string {
+	if r.aside != "" {
+		return r.aside
+	}
+	return fmt.Sprintf("%s_%d", r.Name, r.Version)
+}
+
+// Build is the SQL that makes the reader's schema with what is in it, if it is not there.
+func (r Reader) Build() string {
 	return fmt.Sprintf(`DO $build$ BEGIN
 IF to_regnamespace('%[1]s') IS NULL THEN
   CREATE SCHEMA %[1]s;
@@ -60,17 +68,31 @@ IF to_regnamespace('%[1]s') IS NULL THEN
   EXECUTE $sql$ %[2]s $sql$;
   SET LOCAL search_path = public;
 END IF;
-END $build$`, name, body)
+END $build$`, r.Schema(), r.tables+wallSQL)
 }
 
-// Drop is the SQL that takes away all that the readers keep; their checkpoints go with it.
+// Drop is the SQL that takes away all that this program's versions keep; how far they were goes with it.
 func Drop() []string {
-	return []string{
-		"DROP SCHEMA IF EXISTS " + RightsSchema + " CASCADE",
-		"DROP SCHEMA IF EXISTS " + ViewsSchema + " CASCADE",
-		`DELETE FROM prelude.checkpoints WHERE reader IN ('rights', 'views', 'index')`,
-		`DELETE FROM prelude.parked WHERE reader IN ('rights', 'views', 'index')`,
+	all := forget(IndexReader, IndexVersion)
+	for _, r := range Kept() {
+		all = append(all, r.Drop()...)
 	}
+	return all
+}
+
+// Drop is the SQL that takes away what the reader keeps in its version.
+func (r Reader) Drop() []string {
+	return append(forget(r.Name, r.Version), "DROP SCHEMA IF EXISTS "+r.Schema()+" CASCADE")
+}
+
+// forget is the SQL that takes away how far a reader is in a version.
+func forget(reader string, version int) []string {
+	var all []string
+	for _, table := range []string{"checkpoints", "parked", "leases"} {
+		all = append(all, fmt.Sprintf("DELETE FROM prelude.%s WHERE reader = '%s' AND version = %d",
+			table, reader, version))
+	}
+	return all
 }
 
 // Reader is one projection: what it wants to see, and what it does with it.
@@ -80,10 +102,17 @@ type Reader struct {
 	Prefixes []string // of the streams it wants
 	Types    []string // of preset- streams it wants only these, where it names any
 	Parks    bool     // an event that cannot be applied parks its stream; else it stops the reader
-	// Apply writes the effect of a batch within tx. It gets every event at least once, in order.
+	// Apply writes the effect of a batch within tx, whose search path leads to the reader's schema. It gets every
+	// event at least once, in order; one of an unknown name too, whose Event is nil.
 	Apply func(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error
 	// Start is asked before the reader follows; anew says that what it kept is gone and all must come again.
 	Start func(ctx context.Context) (anew bool, err error)
-	// Before runs outside the transaction, before Apply, and may be repeated.
+	// Before runs outside the transaction, before Apply, and may be repeated. It gets no event of an unknown name.
 	Before func(ctx context.Context, batch []eventlog.Record) error
+	// Forget takes away within tx what was made of a stream, so that all of it can be applied again. Without it
+	// only what was parked comes again, marked as late.
+	Forget func(ctx context.Context, tx pgx.Tx, s eventlog.Stream) error
+
+	tables string // the SQL of its schema
+	aside  string // the schema, where it is another than its version's
 }

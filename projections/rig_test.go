@@ -81,12 +81,18 @@ func newNode(t testing.TB) (*eventlog.Log, *node) {
 // database is a database with everything made, and its DSN as the superuser, who sees all rows.
 func database(t testing.TB) (*pgxpool.Pool, string) {
 	t.Helper()
-	dsn := pgtest.Template(t, "projections", func(dsn string) error {
+	return databaseWith(t, "projections")
+}
+
+// databaseWith is a database of a kind, with the tables of some more readers.
+func databaseWith(t testing.TB, kind string, more ...Reader) (*pgxpool.Pool, string) {
+	t.Helper()
+	dsn := pgtest.Template(t, kind, func(dsn string) error {
 		ctx := context.Background()
 		if err := postgres.Migrate(ctx, dsn, migrations.FS); err != nil {
 			return err
 		}
-		return postgres.Owned(ctx, dsn, Build()...)
+		return postgres.Owned(ctx, dsn, append(Build(), column(more, Reader.Build)...)...)
 	})
 	pool, err := postgres.Open(t.Context(), dsn)
 	if err != nil {
@@ -154,8 +160,14 @@ func ask[T any](t testing.TB, dsn, sql string, args ...any) (value T) {
 // dump is all that the readers keep, as text.
 func dump(t testing.TB, dsn string) string {
 	t.Helper()
-	tables := ask[[]string](t, dsn, `SELECT array_agg(schemaname || '.' || tablename ORDER BY 1)
-		FROM pg_tables WHERE schemaname IN ($1, $2)`, RightsSchema, ViewsSchema)
+	return dumpOf(t, dsn, RightsReader().Schema(), ViewsReader().Schema())
+}
+
+// dumpOf is all that is in some schemas, as text.
+func dumpOf(t testing.TB, dsn string, schemas ...string) string {
+	t.Helper()
+	tables := ask[[]string](t, dsn, `SELECT array_agg(schemaname || '.' || tablename ORDER BY schemaname, tablename)
+		FROM pg_tables WHERE schemaname = ANY ($1)`, schemas)
 	var b strings.Builder
 	for _, table := range tables {
 		fmt.Fprintf(&b, "== %s\n%s\n", table, ask[string](t, dsn, `SELECT

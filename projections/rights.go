@@ -15,7 +15,7 @@ import (
 // RightsReader keeps who belongs to an org, and with which keys. It stops at what it cannot apply: a right
 // must not be missed.
 func RightsReader() Reader {
-	return Reader{Name: Rights, Version: RightsVersion, Apply: applyRights,
+	return Reader{Name: Rights, Version: RightsVersion, Apply: applyRights, tables: rightsSQL,
 		Prefixes: []string{"org-", "user-", "apikey-"}}
 }
 
@@ -25,19 +25,19 @@ func applyRights(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error 
 	for _, rec := range batch {
 		switch e := rec.Event.(type) {
 		case org.Founded:
-			b.Queue(`INSERT INTO rights_1.orgs (org, slug, name, founded_at) VALUES ($1, $2, $3, $4)
+			b.Queue(`INSERT INTO orgs (org, slug, name, founded_at) VALUES ($1, $2, $3, $4)
 				ON CONFLICT (org) DO NOTHING`, e.Org, e.Slug, e.Name, e.At)
 		case user.Joined:
 			if err := putUser(b, rec, e); err != nil {
 				return err
 			}
 		case apikey.Issued:
-			b.Queue(`INSERT INTO rights_1.api_keys
+			b.Queue(`INSERT INTO api_keys
 				(id, org, user_id, name, hash, created_at, expires_at, pos)
 				VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING`,
 				e.Key, e.Org, e.User, e.Name.Text, e.Hash, e.At, e.ExpiresAt, int64(rec.Position))
 		case apikey.Revoked:
-			b.Queue(`UPDATE rights_1.api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL`,
+			b.Queue(`UPDATE api_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL`,
 				rec.Stream.Object(), e.At)
 		}
 	}
@@ -50,7 +50,7 @@ func putUser(b *pgx.Batch, rec eventlog.Record, e user.Joined) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`INSERT INTO rights_1.users (org, id, role, state, joined_at, pos)
+	b.Queue(`INSERT INTO users (org, id, role, state, joined_at, pos)
 		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (org, id) DO NOTHING`,
 		u.Org, u.ID, string(u.Role), state, u.JoinedAt, int64(rec.Position))
 	return nil

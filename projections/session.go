@@ -18,7 +18,7 @@ func putSessions(b *pgx.Batch, rows []*sessionRow) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(`INSERT INTO views_1.sessions AS t (org, id, owner, status, created_at, updated_at, state,
+	b.Queue(`INSERT INTO sessions AS t (org, id, owner, status, created_at, updated_at, state,
 			revision, pos)
 		SELECT org, id, owner, status, created_at, updated_at, state::jsonb, revision, pos
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::timestamptz[],

@@ -14,7 +14,8 @@ import (
 )
 
 // Usage is the analytics consumer that counts messages, tokens and failures by org, preset version, model
-// and day. It keeps its rows and how far it has come in one transaction, and skips what is not newer.
+// and day. It keeps its rows and how far it has come in one transaction, and skips what is not newer; what comes
+// late it skips if it has counted that very event.
 type Usage struct{ Pool *pgxpool.Pool }
 
 const usageName = "usage_daily"
@@ -35,9 +36,12 @@ func (u Usage) Take(ctx context.Context, e eventlog.CloudEvent) error {
 	}
 	b := &pgx.Batch{}
 	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
-	b.Queue(`WITH moved AS (
-			INSERT INTO prelude.consumers AS c (name, pos) VALUES ($1, $2)
-			ON CONFLICT (name) DO UPDATE SET pos = excluded.pos WHERE c.pos < excluded.pos RETURNING 1)
+	note := `INSERT INTO prelude.consumers AS c (name, pos) VALUES ($1, $2)
+		ON CONFLICT (name) DO UPDATE SET pos = excluded.pos WHERE c.pos < excluded.pos RETURNING 1`
+	if e.Late {
+		note = `INSERT INTO prelude.consumed_late (name, pos) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1`
+	}
+	b.Queue(`WITH moved AS (`+note+`)
 		INSERT INTO prelude.usage_daily AS t (org, day, preset, version, model, messages, input_tokens,
 			output_tokens, failures, cost_micros)
 		SELECT $3, $4, $5, $6, $7, 1, $8, $9, $10, $11 FROM moved

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,6 +17,7 @@ import (
 // ViewsReader keeps presets, sessions, messages, the audit and the search in Postgres.
 func ViewsReader() Reader {
 	return Reader{Name: Views, Version: ViewsVersion, Parks: true, Apply: applyViews,
+		Forget: forgetViews, tables: viewsSQL + searchSQL,
 		Prefixes: []string{"org-", "user-", "apikey-", "preset-", "session-", "completion-"}}
 }
 
@@ -62,8 +64,11 @@ type row[S any] struct {
 
 type evolver[S, E any] interface{ Evolve(e E) S }
 
-// foldRows folds a batch onto the rows that there are. A revision that does not follow the one before is a
-// fault of the program or of the log: nothing is skipped.
+// errGap: a revision does not follow the one before. It is a fault of the program or of the log.
+var errGap = fmt.Errorf("%w: its revision does not follow the one before", ErrPoison)
+
+// foldRows folds a batch onto the rows that there are. An event of an unknown name changes nothing but the
+// revision, and only of a thing that there is: what began with one cannot be folded. Else nothing is skipped.
 func foldRows[S evolver[S, E], E any](ctx context.Context, tx pgx.Tx, table, category string,
 	batch []eventlog.Record, note func(*row[S], eventlog.Record)) ([]*row[S], error) {
 	var order []*row[S]
@@ -85,26 +90,38 @@ func foldRows[S evolver[S, E], E any](ctx context.Context, tx pgx.Tx, table, cat
 		return nil, err
 	}
 	for _, rec := range batch {
-		r := known[rec.Stream]
-		e, mine := rec.Event.(E)
-		if r == nil || !mine || rec.Revision <= r.revision {
-			continue
-		}
-		if rec.Revision != r.revision+1 {
-			return nil, fmt.Errorf("%w: %s is at revision %d, and %d comes", ErrPoison, r.id, r.revision,
-				rec.Revision)
-		}
-		r.state, r.revision, r.position = r.state.Evolve(e), rec.Revision, rec.Position
-		if note != nil {
-			note(r, rec)
+		if r := known[rec.Stream]; r != nil && rec.Revision > r.revision {
+			if err := foldRow[S, E](r, rec, note); err != nil {
+				return nil, err
+			}
 		}
 	}
-	return order, nil
+	return slices.DeleteFunc(order, func(r *row[S]) bool { return r.revision == eventlog.None }), nil
+}
+
+func foldRow[S evolver[S, E], E any](r *row[S], rec eventlog.Record, note func(*row[S], eventlog.Record)) error {
+	e, mine := rec.Event.(E)
+	unknown := rec.Event == nil
+	switch {
+	case !mine && !unknown, unknown && r.revision == eventlog.None:
+		return nil
+	case rec.Revision != r.revision+1:
+		return fmt.Errorf("%w: %d comes after %d", errGap, rec.Revision, r.revision)
+	}
+	r.revision, r.position = rec.Revision, rec.Position
+	if unknown {
+		return nil
+	}
+	r.state = r.state.Evolve(e)
+	if note != nil {
+		note(r, rec)
+	}
+	return nil
 }
 
 func readRows[S any](ctx context.Context, tx pgx.Tx, table string, orgs, ids []string, order []*row[S],
 ) error {
-	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT t.org, t.id, t.state, t.revision, t.pos FROM views_1.%s t
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT t.org, t.id, t.state, t.revision, t.pos FROM %s t
 		JOIN unnest($1::text[], $2::text[]) AS k (org, id) ON t.org = k.org AND t.id = k.id`, table), orgs, ids)
 	if err != nil {
 		return err

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/internal/authz"
 	"prelude/internal/eventlog"
@@ -52,18 +50,18 @@ func (r *Reader) Audit(ctx context.Context, who domain.Principal, f AuditFilter,
 	}
 	compare, direction := p.order()
 	var rows []entryRow
-	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
+	err = r.ask(ctx, who.Org, func(b *batch) {
 		// A preset that the views do not have counts as another's.
 		b.Queue(fmt.Sprintf(`SELECT a.*, named.preset IS NOT NULL AND p.scope IS DISTINCT FROM 'org'
 				AND p.owner IS DISTINCT FROM $9 AS private
 			FROM (SELECT pos, id, kind, object, revision, at, user_id, key_id, job, rule, command, fields, data
-				FROM views_1.audit
+				FROM views.audit
 				WHERE org = $1 AND ($2 = '' OR user_id = $2) AND ($3 = '' OR object = $3)
 				AND ($4 = '' OR kind = $4) AND ($5::timestamptz IS NULL OR at >= $5)
 				AND ($6::timestamptz IS NULL OR at < $6) AND pos %s $7 ORDER BY pos %s LIMIT $8) a
 			CROSS JOIN LATERAL (SELECT CASE WHEN a.kind LIKE 'preset.%%' THEN a.object
 				ELSE a.data->'preset'->>'id' END AS preset) named
-			LEFT JOIN views_1.presets p ON p.org = $1 AND p.id = named.preset
+			LEFT JOIN views.presets p ON p.org = $1 AND p.id = named.preset
 			ORDER BY a.pos %[2]s`, compare, direction), who.Org, f.Actor, f.Object, f.Kind, f.From, f.To,
 			from.N, p.Limit+1, who.User).Query(scan(&rows))
 	})

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/domain/preset"
 	"prelude/internal/eventlog"
@@ -37,10 +35,10 @@ func labelsAt(p preset.Preset, version int) []string {
 func (r *Reader) Labels(ctx context.Context, who domain.Principal, id domain.PresetID) ([]Label, error) {
 	var states []stateRow
 	labels := []Label{}
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM views_1.presets WHERE org = $1 AND id = $2`, who.Org, id).
+	err := r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM views.presets WHERE org = $1 AND id = $2`, who.Org, id).
 			Query(scan(&states))
-		b.Queue(`SELECT label, version, note, moved_by, moved_at FROM views_1.preset_labels
+		b.Queue(`SELECT label, version, note, moved_by, moved_at FROM views.preset_labels
 			WHERE org = $1 AND preset = $2 ORDER BY label`, who.Org, id).Query(scan(&labels))
 	})
 	row, err := one(states, wrap("list labels", err))

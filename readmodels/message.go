@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/domain/receipt"
 	"prelude/domain/session"
@@ -72,10 +70,10 @@ func (r *Reader) Messages(ctx context.Context, who domain.Principal, id domain.S
 	compare, direction := p.order()
 	var states []stateRow
 	var rows []messageRow
-	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM views_1.sessions WHERE org = $1 AND id = $2`, who.Org, id).
+	err = r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM views.sessions WHERE org = $1 AND id = $2`, who.Org, id).
 			Query(scan(&states))
-		b.Queue(fmt.Sprintf(`SELECT %s FROM views_1.messages m
+		b.Queue(fmt.Sprintf(`SELECT %s FROM views.messages m
 			WHERE m.org = $1 AND m.session = $2 AND m.seq %s $3 ORDER BY m.seq %s LIMIT $4`,
 			messageColumns, compare, direction), who.Org, id, from.N, p.Limit+1).Query(scan(&rows))
 	})
@@ -146,8 +144,8 @@ func (r *Reader) Reply(ctx context.Context, who domain.Principal, id domain.Repl
 
 func (r *Reader) messages(ctx context.Context, org domain.OrgID, ids []string) ([]Message, error) {
 	var rows []messageRow
-	err := r.ask(ctx, org, func(b *pgx.Batch) {
-		b.Queue(`SELECT `+messageColumns+` FROM views_1.messages m WHERE m.org = $1 AND m.id = ANY($2)`,
+	err := r.ask(ctx, org, func(b *batch) {
+		b.Queue(`SELECT `+messageColumns+` FROM views.messages m WHERE m.org = $1 AND m.id = ANY($2)`,
 			org, ids).Query(scan(&rows))
 	})
 	if err != nil {
@@ -168,20 +166,22 @@ func (r *Reader) Message(ctx context.Context, who domain.Principal, id domain.Me
 	return m[0], nil
 }
 
-// Orphan is a reply that an earlier start of this instance was making.
+// Orphan is a reply whose producer may be gone.
 type Orphan struct {
 	Org     domain.OrgID
-	Session domain.SessionID
+	Session domain.SessionID // empty: a stateless completion's
 	Reply   domain.ReplyID
 }
 
-// Orphans lists the replies whose producer was an earlier start of an instance. It looks over the wall: it
-// is asked by the program itself.
-func (r *Reader) Orphans(ctx context.Context, instance string, boot int64) ([]Orphan, error) {
+// Orphans lists the replies that are under way and whose producer was started anew since, was not heard for so long,
+// or should have ended them so long ago. It looks over the wall: it is asked by the program itself.
+func (r *Reader) Orphans(ctx context.Context, silence time.Duration) ([]Orphan, error) {
 	var all []Orphan
-	b := &pgx.Batch{}
+	b := r.batch()
 	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
-	b.Queue(`SELECT org, session, id AS reply FROM views_1.messages
-		WHERE status = 'running' AND instance = $1 AND boot < $2`, instance, boot).Query(scan(&all))
-	return all, wrap("look for lost replies", r.Pool.SendBatch(ctx, b).Close())
+	b.Queue(`SELECT m.org, m.session, m.id AS reply FROM views.messages m
+		LEFT JOIN prelude.instances i ON i.instance = m.instance
+		WHERE m.status = 'running' AND (i.boot > m.boot OR i.at < now() - $1::interval OR m.until < now() - $1::interval)`,
+		silence).Query(scan(&all))
+	return all, wrap("look for lost replies", r.Pool.SendBatch(ctx, &b.Batch).Close())
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/domain/preset"
 	"prelude/internal/authz"
@@ -38,8 +36,8 @@ type stateRow struct {
 // Preset answers with a preset that the caller may see.
 func (r *Reader) Preset(ctx context.Context, who domain.Principal, id domain.PresetID) (Preset, error) {
 	var rows []stateRow
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM views_1.presets WHERE org = $1 AND id = $2`, who.Org, id).
+	err := r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM views.presets WHERE org = $1 AND id = $2`, who.Org, id).
 			Query(scan(&rows))
 	})
 	row, err := one(rows, wrap("ask for a preset", err))
@@ -77,8 +75,8 @@ func (r *Reader) Presets(ctx context.Context, who domain.Principal, f PresetFilt
 	}
 	compare, direction := p.order()
 	var rows []stateRow
-	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(fmt.Sprintf(`SELECT state, pos FROM views_1.presets
+	err = r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(fmt.Sprintf(`SELECT state, pos FROM views.presets
 			WHERE org = $1 AND (scope = 'org' OR owner = $2) AND status <> 'deleted'
 			AND ($3 = '' OR scope = $3) AND ($4 = '' OR owner = $4) AND ($5 = '' OR $5 = ANY(tags))
 			AND ($6 = '' OR language = $6) AND ($7 = '' OR status = $7) AND ($8 = '' OR $8 = ANY(labels))
@@ -142,10 +140,10 @@ func (r *Reader) Versions(ctx context.Context, who domain.Principal, id domain.P
 	}
 	compare, direction := p.order()
 	var rows []versionRow
-	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
+	err = r.ask(ctx, who.Org, func(b *batch) {
 		b.Queue(fmt.Sprintf(`SELECT p.state, v.version, v.hash, v.note, v.content, v.by, v.at
-			FROM views_1.presets p LEFT JOIN LATERAL (
-				SELECT * FROM views_1.preset_versions v WHERE v.org = p.org AND v.preset = p.id
+			FROM views.presets p LEFT JOIN LATERAL (
+				SELECT * FROM views.preset_versions v WHERE v.org = p.org AND v.preset = p.id
 				AND ($3 = 0 OR v.version = $3) AND v.version %s $4::bigint ORDER BY v.version %s LIMIT $5) v ON true
 			WHERE p.org = $1 AND p.id = $2 ORDER BY v.version %[2]s`, compare, direction),
 			who.Org, id, number, from.N, p.Limit+1).Query(scan(&rows))
@@ -186,8 +184,8 @@ func (r *Reader) PublishedPresets(ctx context.Context, who domain.Principal, lim
 ) ([]preset.Preset, error) {
 	_, denied := authz.May(who, authz.UsePreset, authz.Thing{Org: who.Org, Scope: string(preset.OrgScope)})
 	var rows []stateRow
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM views_1.presets
+	err := r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM views.presets
 			WHERE org = $1 AND (scope = 'org' AND $4 OR scope = 'user' AND owner = $2) AND status = 'published'
 			ORDER BY scope = 'user' DESC, created_at, id LIMIT $3`, who.Org, who.User, limit, denied == nil).
 			Query(scan(&rows))

@@ -23,14 +23,33 @@ type Reader struct {
 	Pool   *pgxpool.Pool
 	Log    *eventlog.Log
 	Search SearchEngine
+	names  *strings.Replacer // of the schemas, as statements name them, by those of this program's versions
+}
+
+// New returns a reader of the tables in two schemas: those of the versions that this program feeds.
+func New(pool *pgxpool.Pool, log *eventlog.Log, rights, views string) *Reader {
+	return &Reader{Pool: pool, Log: log, names: strings.NewReplacer("rights.", rights+".", "views.", views+".")}
+}
+
+// batch is statements that name tables as rights.x and views.x, whichever versions those are of.
+type batch struct {
+	pgx.Batch
+	names *strings.Replacer
+}
+
+func (r *Reader) batch() *batch { return &batch{names: r.names} }
+
+// Queue adds a statement.
+func (b *batch) Queue(sql string, args ...any) *pgx.QueuedQuery {
+	return b.Batch.Queue(b.names.Replace(sql), args...)
 }
 
 // ask runs statements in one round trip and one transaction, as the role that sees the rows of one org only.
-func (r *Reader) ask(ctx context.Context, org domain.OrgID, queue func(*pgx.Batch)) error {
-	b := &pgx.Batch{}
+func (r *Reader) ask(ctx context.Context, org domain.OrgID, queue func(*batch)) error {
+	b := r.batch()
 	b.Queue(`SELECT set_config('role', 'prelude_app', true), set_config('app.org_id', $1, true)`, string(org))
 	queue(b)
-	return r.Pool.SendBatch(ctx, b).Close()
+	return r.Pool.SendBatch(ctx, &b.Batch).Close()
 }
 
 // scan reads all rows of a statement into T by the names of its columns.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/domain/preset"
 )
@@ -111,8 +109,8 @@ func (r *Reader) confirm(ctx context.Context, who domain.Principal, hits []Searc
 		ids[i] = string(h.ID)
 	}
 	var rows []stateRow
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM views_1.presets WHERE org = $1 AND id = ANY($2)
+	err := r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM views.presets WHERE org = $1 AND id = ANY($2)
 			AND (scope = 'org' OR owner = $3) AND status <> 'deleted'`, who.Org, ids, who.User).
 			Query(scan(&rows))
 	})
@@ -150,15 +148,15 @@ func (r *Reader) searchPostgres(ctx context.Context, who domain.Principal, q Sea
 ) (Found, error) {
 	var rows []hitRow
 	var facets []facetRow
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
+	err := r.ask(ctx, who.Org, func(b *batch) {
 		b.Queue(`SELECT f.id, f.score, f.name_highlight, f.description_highlight, p.state
-			FROM views_1.preset_search_find($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY
+			FROM views.preset_search_find($1, $2, $3, $4, $5, $6, $7, $8) WITH ORDINALITY
 				AS f (id, score, name_highlight, description_highlight, n)
-			JOIN views_1.presets p ON p.org = $9 AND p.id = f.id
+			JOIN views.presets p ON p.org = $9 AND p.id = f.id
 				AND (p.scope = 'org' OR p.owner = $2) AND p.status <> 'deleted'
 			ORDER BY f.n`, q.Text, who.User, q.Tags, q.Scope, q.Language, q.Status, q.Limit+1, q.Offset,
 			who.Org).Query(scan(&rows))
-		b.Queue(`SELECT tag, hits FROM views_1.preset_search_facets($1, $2, $3, $4, $5, $6)`,
+		b.Queue(`SELECT tag, hits FROM views.preset_search_facets($1, $2, $3, $4, $5, $6)`,
 			q.Text, who.User, q.Scope, q.Language, q.Status, maxFacets).Query(scan(&facets))
 	})
 	if err != nil {

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/domain/session"
 	"prelude/internal/authz"
@@ -29,8 +27,8 @@ func seeSession(who domain.Principal, s session.Session) error {
 // Session answers with a session of the caller's.
 func (r *Reader) Session(ctx context.Context, who domain.Principal, id domain.SessionID) (Session, error) {
 	var rows []stateRow
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM views_1.sessions WHERE org = $1 AND id = $2`, who.Org, id).
+	err := r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM views.sessions WHERE org = $1 AND id = $2`, who.Org, id).
 			Query(scan(&rows))
 	})
 	if _, err := one(rows, wrap("ask for a session", err)); err != nil {
@@ -92,8 +90,8 @@ func (r *Reader) Sessions(ctx context.Context, who domain.Principal, status stri
 	}
 	compare, direction := p.order()
 	var rows []stateRow
-	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(fmt.Sprintf(`SELECT state, pos FROM views_1.sessions
+	err = r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(fmt.Sprintf(`SELECT state, pos FROM views.sessions
 			WHERE org = $1 AND owner = $2 AND status = $3 AND (created_at, id) %s ($4, $5)
 			ORDER BY created_at %s, id %[2]s LIMIT $6`, compare, direction),
 			who.Org, who.User, status, from.At, from.ID, p.Limit+1).Query(scan(&rows))

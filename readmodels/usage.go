@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/internal/authz"
 )
@@ -52,7 +50,7 @@ func (r *Reader) Usage(ctx context.Context, who domain.Principal, f UsageFilter)
 		by = "GROUP BY " + strings.Join(group, ", ") + " ORDER BY " + strings.Join(group, ", ")
 	}
 	usage := []Usage{}
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
+	err := r.ask(ctx, who.Org, func(b *batch) {
 		b.Queue(fmt.Sprintf(`SELECT %s AS day, %s AS preset, %s AS version, %s AS model,
 			COALESCE(sum(messages), 0)::bigint AS messages, COALESCE(sum(input_tokens), 0)::bigint AS input_tokens,
 			COALESCE(sum(output_tokens), 0)::bigint AS output_tokens, COALESCE(sum(failures), 0)::bigint AS failures,

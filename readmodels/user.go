@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"prelude/domain"
 	"prelude/domain/user"
 	"prelude/internal/authz"
@@ -25,8 +23,8 @@ func (r *Reader) Users(ctx context.Context, who domain.Principal, p Page) (List[
 	}
 	compare, direction := p.order()
 	var rows []stateRow
-	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(fmt.Sprintf(`SELECT state, pos FROM rights_1.users WHERE org = $1 AND (joined_at, id) %s ($2, $3)
+	err = r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(fmt.Sprintf(`SELECT state, pos FROM rights.users WHERE org = $1 AND (joined_at, id) %s ($2, $3)
 			ORDER BY joined_at %s, id %[2]s LIMIT $4`, compare, direction),
 			who.Org, from.At, from.ID, p.Limit+1).Query(scan(&rows))
 	})
@@ -42,8 +40,8 @@ func (r *Reader) Users(ctx context.Context, who domain.Principal, p Page) (List[
 // User answers with a person of the caller's org: oneself, or for who may see them anyone.
 func (r *Reader) User(ctx context.Context, who domain.Principal, id domain.UserID) (user.User, error) {
 	var rows []stateRow
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM rights_1.users WHERE org = $1 AND id = $2`, who.Org, id).
+	err := r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM rights.users WHERE org = $1 AND id = $2`, who.Org, id).
 			Query(scan(&rows))
 	})
 	if _, err := one(rows, wrap("ask for a user", err)); err != nil {
@@ -94,10 +92,10 @@ type Org struct {
 func (r *Reader) Me(ctx context.Context, who domain.Principal) (user.User, Org, error) {
 	var rows []stateRow
 	var orgs []Org
-	err := r.ask(ctx, who.Org, func(b *pgx.Batch) {
-		b.Queue(`SELECT state, pos FROM rights_1.users WHERE org = $1 AND id = $2`, who.Org, who.User).
+	err := r.ask(ctx, who.Org, func(b *batch) {
+		b.Queue(`SELECT state, pos FROM rights.users WHERE org = $1 AND id = $2`, who.Org, who.User).
 			Query(scan(&rows))
-		b.Queue(`SELECT org, slug, name FROM rights_1.orgs WHERE org = $1`, who.Org).Query(scan(&orgs))
+		b.Queue(`SELECT org, slug, name FROM rights.orgs WHERE org = $1`, who.Org).Query(scan(&orgs))
 	})
 	org, err := one(orgs, wrap("ask who is asking", err))
 	if err != nil {
@@ -130,9 +128,9 @@ func (r *Reader) Keys(ctx context.Context, who domain.Principal, p Page) (List[K
 	_, denied := authz.May(who, authz.OthersKey, authz.Thing{Org: who.Org})
 	compare, direction := p.order()
 	keys := []Key{}
-	err = r.ask(ctx, who.Org, func(b *pgx.Batch) {
+	err = r.ask(ctx, who.Org, func(b *batch) {
 		b.Queue(fmt.Sprintf(`SELECT id, org, user_id, name, hash, created_at, expires_at, revoked_at, pos
-			FROM rights_1.api_keys WHERE org = $1 AND ($2 OR user_id = $3) AND pos %s $4
+			FROM rights.api_keys WHERE org = $1 AND ($2 OR user_id = $3) AND pos %s $4
 			ORDER BY pos %s LIMIT $5`, compare, direction),
 			who.Org, denied == nil, who.User, from.N, p.Limit+1).Query(scan(&keys))
 	})
@@ -143,14 +141,14 @@ func (r *Reader) Keys(ctx context.Context, who domain.Principal, p Page) (List[K
 func (r *Reader) Credential(ctx context.Context, id domain.APIKeyID) (domain.Credential, error) {
 	var keys []Key
 	var users []stateRow
-	b := &pgx.Batch{}
+	b := r.batch()
 	b.Queue(`SELECT set_config('role', 'prelude_app', true), set_config('app.org_id', '', true)`)
 	b.Queue(`SELECT id, org, user_id, name, hash, created_at, expires_at, revoked_at, pos
-		FROM rights_1.api_keys WHERE id = $1`, id).Query(scan(&keys))
-	b.Queue(`SELECT set_config('app.org_id', org, true) FROM rights_1.api_keys WHERE id = $1`, id)
-	b.Queue(`SELECT u.state, u.pos FROM rights_1.api_keys k
-		JOIN rights_1.users u ON u.org = k.org AND u.id = k.user_id WHERE k.id = $1`, id).Query(scan(&users))
-	key, err := one(keys, wrap("ask for a key", r.Pool.SendBatch(ctx, b).Close()))
+		FROM rights.api_keys WHERE id = $1`, id).Query(scan(&keys))
+	b.Queue(`SELECT set_config('app.org_id', org, true) FROM rights.api_keys WHERE id = $1`, id)
+	b.Queue(`SELECT u.state, u.pos FROM rights.api_keys k
+		JOIN rights.users u ON u.org = k.org AND u.id = k.user_id WHERE k.id = $1`, id).Query(scan(&users))
+	key, err := one(keys, wrap("ask for a key", r.Pool.SendBatch(ctx, &b.Batch).Close()))
 	if err != nil {
 		return domain.Credential{}, err
 	}

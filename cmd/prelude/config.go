@@ -24,6 +24,7 @@ import (
 // brings the part itself.
 type Config struct {
 	Listen           string `env:"PRELUDE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on."`
+	Advertise        string `env:"PRELUDE_ADVERTISE" placeholder:"http://…" help:"Where other instances reach this one; the default is the address it serves on."`
 	Data             string `env:"PRELUDE_DATA" default:".prelude" help:"Folder for what Prelude keeps." type:"path"`
 	EventStore       string `env:"PRELUDE_EVENTSTORE" placeholder:"esdb://…" help:"A KurrentDB; none: the embedded node." name:"eventstore"`
 	NodeListen       string `env:"PRELUDE_NODE_LISTEN" placeholder:"HOST:PORT" help:"A loopback address on which the embedded node answers other clients."`
@@ -88,7 +89,8 @@ func (c *Config) check() error {
 	if c.DatabasePoolURL != "" && c.DatabaseURL == "" {
 		add("DATABASE_POOL_URL", "needs a DATABASE_URL, whose user makes the tables")
 	}
-	for name, v := range map[string]string{"OPENSEARCH_URL": c.OpenSearchURL, "OPENAI_BASE_URL": c.OpenAIBaseURL} {
+	for name, v := range map[string]string{"OPENSEARCH_URL": c.OpenSearchURL, "OPENAI_BASE_URL": c.OpenAIBaseURL,
+		"PRELUDE_ADVERTISE": c.Advertise} {
 		if u, err := url.Parse(v); v != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
 			add(name, "must begin with http:// or https://")
 		}

@@ -14,6 +14,7 @@ import (
 	"prelude/internal/postgres"
 	"prelude/internal/vault"
 	"prelude/migrations"
+	"prelude/projections"
 )
 
 // database looks at the database and at what is in it, or where none runs yet, at what one would start with.
@@ -120,17 +121,20 @@ func (p patient) tables(ctx context.Context, conn *pgx.Conn) (f finding, made bo
 
 func (p patient) wall(ctx context.Context, conn *pgx.Conn) finding {
 	f := finding{part: "row-level security", mend: "run prelude migrate as the database's owner"}
-	built, err := postgres.Exists(ctx, conn, "views_1.presets")
+	built, err := postgres.Exists(ctx, conn, presetsTable())
 	f.err = errors.Join(err, postgres.CheckRoles(ctx, conn))
 	switch {
 	case f.err != nil:
 	case !built:
 		f.note = "what is built from the log will be made at the next start"
 	default:
-		f.err = postgres.Walled(ctx, conn)
+		f.err = postgres.Walled(ctx, conn, presetsTable())
 	}
 	return f
 }
+
+// presetsTable is a table that the wall is tried at.
+func presetsTable() string { return projections.ViewsReader().Schema() + ".presets" }
 
 // vault proves that the master key is the one that the vault was made with.
 func (p patient) vault(ctx context.Context, conn *pgx.Conn) finding {

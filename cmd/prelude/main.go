@@ -39,13 +39,14 @@ func code(err error) int {
 // cli is the command line. Every flag has an environment variable.
 type cli struct {
 	Config
-	Serve   serveCmd   `cmd:"" help:"Run the server."`
-	Migrate migrateCmd `cmd:"" help:"Bring the database to this program's state."`
-	Audit   auditCmd   `cmd:"" help:"Replay who did what, from the log alone."`
-	Rebuild rebuildCmd `cmd:"" help:"Drop what is built from the log; the next start builds it anew."`
-	Org     orgCmd     `cmd:"" help:"Make orgs and issue keys of their owners."`
-	Doctor  doctorCmd  `cmd:"" help:"Say what is wrong with each part, and how to mend it."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve       serveCmd       `cmd:"" help:"Run the server."`
+	Migrate     migrateCmd     `cmd:"" help:"Bring the database to this program's state."`
+	Audit       auditCmd       `cmd:"" help:"Replay who did what, from the log alone."`
+	Rebuild     rebuildCmd     `cmd:"" help:"Drop what is built from the log; the next start builds it anew."`
+	Projections projectionsCmd `cmd:"" help:"Look after the readers of the log."`
+	Org         orgCmd         `cmd:"" help:"Make orgs and issue keys of their owners."`
+	Doctor      doctorCmd      `cmd:"" help:"Say what is wrong with each part, and how to mend it."`
+	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
 // streams are where a command writes.

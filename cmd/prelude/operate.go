@@ -10,9 +10,6 @@ import (
 	"prelude/commands"
 	"prelude/domain"
 	"prelude/internal/eventlog"
-	"prelude/internal/postgres"
-	"prelude/internal/search"
-	"prelude/projections"
 )
 
 type migrateCmd struct{}
@@ -31,47 +28,6 @@ func (migrateCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 		_, err = fmt.Fprintln(s.out, "the database is migrated")
 	}
 	return errors.Join(err, p.Close())
-}
-
-type rebuildCmd struct {
-	Yes bool `env:"PRELUDE_REBUILD_YES" help:"Do it: without this it only says what it would do."`
-}
-
-var errRebuild = errors.New("this drops what is built from the log (read models and the search index); the vault, " +
-	"usage and the log stay; the next serve builds it anew. Stop the server and add --yes")
-
-// Run drops what is built from the log.
-func (c rebuildCmd) Run(ctx context.Context, cfg *Config, s streams) error {
-	if err := cfg.check(); err != nil {
-		return err
-	}
-	if !c.Yes {
-		return errRebuild
-	}
-	logger := cfg.logger(s.err)
-	p, err := openLog(ctx, cfg, logger, true)
-	if err == nil {
-		err = p.openDatabase(ctx)
-	}
-	if err == nil {
-		err = postgres.Owned(ctx, p.dsn, append(projections.Drop(), projections.Build()...)...)
-	}
-	if err == nil && cfg.OpenSearchURL != "" {
-		err = dropIndex(ctx, p)
-	}
-	if err == nil {
-		_, err = fmt.Fprintln(s.out, "dropped; the next serve builds it anew")
-	}
-	return errors.Join(err, p.Close())
-}
-
-func dropIndex(ctx context.Context, p *parts) error {
-	index, err := search.Open(search.Config{URL: p.cfg.OpenSearchURL, Prefix: p.cfg.OpenSearchPrefix,
-		Logger: p.logger})
-	if err != nil {
-		return err
-	}
-	return errors.Join(index.Drop(ctx), index.Close())
 }
 
 type orgCmd struct {

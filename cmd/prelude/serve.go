@@ -15,6 +15,7 @@ import (
 	"prelude/commands"
 	"prelude/domain"
 	"prelude/domain/apikey"
+	"prelude/domain/completion"
 	"prelude/domain/session"
 	"prelude/internal/api"
 	"prelude/internal/authn"
@@ -23,7 +24,6 @@ import (
 	"prelude/internal/postgres"
 	"prelude/internal/search"
 	"prelude/projections"
-	"prelude/readmodels"
 )
 
 type serveCmd struct {
@@ -45,7 +45,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return errors.Join(err, listener.Close(), p.Close())
 	}
-	srv, err := newServer(p, listener)
+	srv, err := newServer(ctx, p, listener)
 	if err != nil {
 		return errors.Join(err, listener.Close(), p.Close())
 	}
@@ -81,16 +81,20 @@ type server struct {
 	engine   *projections.Engine
 	progress *projections.Progress
 	readers  []projections.Reader
+	peers    *projections.Peers
 	live     *projections.Live
+	relay    *api.Relay
 	index    *search.Client
 	stopping chan struct{}
 	ready    atomic.Bool
-	hello    func() error // told when it is ready
+
+	instances *postgres.Instances
+	hello     func() error // told when it is ready
 }
 
-func newServer(p *parts, l net.Listener) (*server, error) {
+func newServer(ctx context.Context, p *parts, l net.Listener) (*server, error) {
 	s := &server{parts: p, listener: l, hub: commands.NewHub(p.logger), stopping: make(chan struct{})}
-	instance, err := p.cfg.instanceID()
+	err := s.joinOthers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,24 +112,29 @@ func newServer(p *parts, l net.Listener) (*server, error) {
 		s.readers = append(s.readers, projections.NewIndexReader(p.pool, s.progress, s.index))
 	}
 	s.progress.Watch(s.readers)
-	s.engine = &projections.Engine{Log: p.log, Pool: p.pool, Progress: s.progress, Logger: p.logger}
-	s.wire(session.Producer{Instance: instance, Boot: time.Now().UnixMilli()})
-	return s, nil
+	s.engine = &projections.Engine{Log: p.log, Pool: p.pool, Progress: s.progress, Logger: p.logger,
+		Owner: s.instances.Me.ID}
+	s.peers = &projections.Peers{Pool: p.pool, Progress: s.progress, Logger: p.logger}
+	s.relay = api.NewRelay(s.vault.MasterMAC, s.address)
+	s.onClose(func() error { s.relay.Close(); return nil })
+	s.wire(s.producer())
+	return s, projections.Ahead(ctx, p.pool, p.log, s.readers)
 }
 
 // wire builds the HTTP surface over the parts.
 func (s *server) wire(producer session.Producer) {
-	read := &readmodels.Reader{Pool: s.pool, Log: s.log}
+	read := s.reader()
 	if s.index != nil {
 		read.Search = s.index
 	}
 	e := s.parts.engine
 	s.api = &api.Server{
 		Presets:  commands.Presets{Engine: e},
-		Sessions: commands.Sessions{Engine: e, Hub: s.hub, Producer: producer},
+		Sessions: commands.Sessions{Engine: e, Hub: s.hub, Producer: producer, Gone: s.gone, CancelAt: s.relay.Cancel},
 		Users:    commands.Users{Engine: e, MAC: s.vault.MasterMAC},
 		APIKeys:  commands.APIKeys{Engine: e},
-		Read:     read, Progress: s.progress, Log: s.log, LogID: s.logID, Version: version,
+		Read:     read, Progress: s.progress, Relay: s.relay, Log: s.log,
+		Readers: looked{s.engine, s.progress, s.readers}, LogID: s.logID, Version: version,
 		Ready: s.wrong, Stopping: s.stopping, Logger: s.logger,
 	}
 	s.api.Authn = authn.New(read, func(ctx context.Context) { s.api.AtEnd(ctx, projections.Rights) },
@@ -147,6 +156,8 @@ func (s *server) seen(rec eventlog.Record) {
 		s.hub.Ended(ev.Reply)
 	case session.ReplyCancelled:
 		s.hub.Ended(ev.Reply)
+	case completion.Ended:
+		s.hub.Ended(domain.ReplyID(rec.Stream.Object()))
 	case apikey.Revoked:
 		s.api.Authn.Revoke(domain.APIKeyID(rec.Stream.Object()))
 	}
@@ -174,6 +185,9 @@ func (s *server) run(ctx context.Context) error {
 	started := make(chan struct{})
 	g.Go(func() error { return ended(work, s.live.Run(work, started)) })
 	g.Go(func() error { return ended(work, s.bus.Run(work)) })
+	g.Go(func() error { return ended(work, s.peers.Run(work)) })
+	g.Go(func() error { return ended(work, s.instances.Run(work)) })
+	g.Go(func() error { return ended(ctx, s.sweep(ctx)) })
 	g.Go(func() error {
 		<-s.bus.Running()
 		readers, rctx := errgroup.WithContext(work)
@@ -243,41 +257,13 @@ func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the end was asked for
 	}
-	if err := s.closeOrphans(ctx); err != nil {
+	last, err := s.closeOrphans(ctx)
+	if err != nil {
 		return ended(ctx, err)
 	}
+	s.progress.Wait(ctx, projections.Views, last)
 	s.ready.Store(true)
 	return ended(ctx, s.hello())
-}
-
-func (s *server) closeOrphans(ctx context.Context) error {
-	producer := s.api.Sessions.Producer
-	orphans, err := s.api.Read.Orphans(ctx, producer.Instance, producer.Boot)
-	if err != nil {
-		return err
-	}
-	last := eventlog.Position(0)
-	for _, o := range orphans {
-		at, err := s.closeOrphan(ctx, o)
-		if err != nil {
-			return fmt.Errorf("close a lost reply: %w", err)
-		}
-		last = max(last, at)
-	}
-	s.progress.Wait(ctx, projections.Views, last)
-	if len(orphans) > 0 {
-		s.logger.Warn("lost replies were closed", "replies", len(orphans))
-	}
-	return nil
-}
-
-func (s *server) closeOrphan(ctx context.Context, o readmodels.Orphan) (eventlog.Position, error) {
-	if o.Session == "" {
-		left, err := s.api.Sessions.CloseLostCompletion(ctx, o.Org, o.Reply)
-		return left.Position, err
-	}
-	left, err := s.api.Sessions.CloseLost(ctx, o.Org, o.Session, o.Reply)
-	return left.Position, err
 }
 
 // wrong lists what keeps this instance from answering.

@@ -25,7 +25,7 @@ func TestUsage(t *testing.T) {
 		"serve --lisen 127.0.0.1:0":       {2, "prelude: unknown flag --lisen"},
 		"org create":                      {2, "prelude: expected \"<slug>\""},
 		"serve --listen nowhere":          {1, "prelude: PRELUDE_LISTEN must be host:port"},
-		"rebuild --data /nowhere/at/all":  {1, "add --yes"},
+		"rebuild --data /nowhere/at/all":  {1, "--yes drops what is built"},
 		"rebuild --yes=maybe --data /dev": {1, "prelude: PRELUDE_REBUILD_YES must be yes or no"},
 	} {
 		t.Run(line, func(t *testing.T) {

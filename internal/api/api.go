@@ -46,6 +46,8 @@ type Server struct {
 	Read     *readmodels.Reader
 	Authn    *authn.Authenticator
 	Progress Progress
+	Relay    *Relay
+	Readers  Readers
 	Log      *eventlog.Log
 	LogID    string
 	Version  string
@@ -74,6 +76,7 @@ func (s *Server) Handler() http.Handler {
 	s.api = humachi.New(mux, config())
 	s.routes()
 	s.open(mux)
+	s.internal(mux)
 	return mux
 }
 

@@ -68,6 +68,7 @@ var codes = []docs.Code{
 	{Code: "erased", Status: 409, Meaning: "The texts were erased: nothing can be added."},
 	{Code: "reply_under_way", Status: 409, Meaning: "A reply is under way; ref is its id."},
 	{Code: "secret_shown_once", Status: 409, Meaning: "The API key was issued before and shown then."},
+	{Code: "still_parked", Status: 409, Meaning: "The stream still cannot be applied; detail says why."},
 	{Code: "slug_taken", Status: 409, Meaning: "Another one has this name."},
 	{Code: "precondition_failed", Status: 412, Meaning: "It has changed since; ETag is what it is now."},
 	{Code: "too_large", Status: 413, Meaning: "The body is larger than the route takes."},

@@ -57,6 +57,8 @@ func (s *Server) routes() {
 	route(s, del, "/v1/api-keys/{id}", 200, "revoke-api-key", "Revoke an API key", s.revokeKey)
 	route(s, get, "/v1/audit", 200, "list-audit", "Who did what", s.listAudit)
 	route(s, get, "/v1/feed", 200, "feed", "Follow what happens, for analytics", s.feed)
+	route(s, get, "/v1/projections", 200, "list-projections", "How the readers of the log are", s.listProjections)
+	route(s, post, "/v1/projections/{reader}/unpark", 200, "unpark", "Apply a parked stream again", s.unpark)
 	route(s, get, "/v1/usage", 200, "get-usage", "Messages and tokens by day", s.usage)
 
 	s.describe()

@@ -18,6 +18,7 @@ import (
 	"prelude/commands"
 	"prelude/domain"
 	"prelude/domain/receipt"
+	"prelude/domain/session"
 	"prelude/internal/eventlog"
 	"prelude/readmodels"
 )
@@ -33,10 +34,12 @@ type streamed struct {
 // heartbeat is how often a comment keeps an idle stream open.
 const heartbeat = 15 * time.Second
 
-// source is a reply wherever it is: made by this process, or in the views.
+// source is a reply wherever it is: made by this process, or in the views, or in those and made by another process.
 type source struct {
 	run   *commands.Run
 	ended *readmodels.Message
+	far   *session.Producer
+	who   domain.Principal
 }
 
 // source finds a reply of the caller's: first among those that this process makes.
@@ -48,19 +51,31 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 	if err != nil {
 		return nil, err
 	}
-	if m.Status == "running" {
+	if m.Status != "running" {
+		return &source{ended: &m}, nil
+	}
+	p, running, err := s.Sessions.MadeBy(ctx, who, m.Session, id)
+	if err != nil {
+		return nil, err
+	}
+	mine := !running || p.Instance == s.Sessions.Producer.Instance
+	if mine {
 		// It was started a moment ago, or has ended and the view does not know yet.
 		soon, cancel := context.WithTimeout(ctx, waitOwn)
 		defer cancel()
 		if r := s.Sessions.Hub.Await(soon, id); r != nil {
 			return &source{run: r}, nil
 		}
-		if _, err := s.Sessions.Recover(ctx, who.Org, m.Session, id); err != nil {
-			return nil, err
-		}
-		s.AtEnd(ctx, viewsReader)
-		m, err = s.Read.Reply(ctx, who, id)
 	}
+	closed, err := s.Sessions.Recover(ctx, who.Org, m.Session, id)
+	if err != nil {
+		return nil, err
+	}
+	if !mine && closed == 0 {
+		return &source{ended: &m, far: &p, who: who}, nil
+	}
+	s.AtEnd(ctx, viewsReader)
+	m, err = s.Read.Reply(ctx, who, id)
 	return &source{ended: &m}, err
 }
 
@@ -93,6 +108,9 @@ func (src *source) body() messageBody {
 
 // over waits for the reply's end, and remembers where it stands for the caller's next question.
 func (s *Server) over(ctx context.Context, src *source) error {
+	if src.far != nil {
+		return s.farEnd(ctx, src, nil)
+	}
 	if src.run == nil {
 		return nil
 	}
@@ -155,13 +173,16 @@ const fromStart = -1
 func (s *Server) follow(src *source, from int) func(huma.Context) {
 	return func(hc huma.Context) {
 		w := s.eventStream(hc)
-		if src.run != nil {
-			ctx, done := s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
-			defer done()
+		ctx, done := s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
+		defer done()
+		switch {
+		case src.run != nil:
 			s.followRun(ctx, w, src.run, from)
-			return
+		case src.far != nil:
+			s.followFar(ctx, w, src, from)
+		default:
+			s.followEnded(w, src.ended, from)
 		}
-		s.followEnded(w, src.ended, from)
 	}
 }
 

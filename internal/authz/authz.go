@@ -27,6 +27,8 @@ const (
 	OthersKey    Verb = "others_key"
 	OwnersKey    Verb = "owners_key" // others' keys, where they are an owner's
 	SeeAudit     Verb = "see_audit"  // audit, feed, usage
+	SeeReaders   Verb = "see_readers"
+	Unpark       Verb = "unpark" // a stream of the org
 )
 
 // Thing is what the verb is about, as far as rules ask.
@@ -76,6 +78,8 @@ var table = []line{
 	{rule: "owners_keys_by_owners", verb: OwnersKey, roles: []domain.Role{domain.Owner}},
 	{rule: "audit_read", verb: SeeAudit,
 		roles: []domain.Role{domain.Owner, domain.Admin, domain.Auditor}},
+	{rule: "readers_seen_by_heads", verb: SeeReaders, roles: heads},
+	{rule: "streams_unparked_by_heads", verb: Unpark, roles: heads},
 }
 
 // May says which rule lets who do verb to thing. Otherwise the refusal is "forbidden", or "not

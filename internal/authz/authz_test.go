@@ -27,7 +27,7 @@ var roles = []domain.Role{domain.Owner, domain.Admin, domain.Reviewer, domain.Me
 var verbs = []authz.Verb{
 	authz.SeePreset, authz.UsePreset, authz.CreatePreset, authz.ChangePreset, authz.ProtectLabel,
 	authz.StartSession, authz.UseSession, authz.SeeUsers, authz.AddUser, authz.AddOwner, authz.OwnKey,
-	authz.OthersKey, authz.OwnersKey, authz.SeeAudit,
+	authz.OthersKey, authz.OwnersKey, authz.SeeAudit, authz.SeeReaders, authz.Unpark,
 }
 
 func orgPreset(owner domain.UserID) authz.Thing {
@@ -83,6 +83,8 @@ var may = []struct {
 	{"issue and revoke any key", authz.OthersKey, owned(me), "yy---"},
 	{"issue and revoke another owner's key", authz.OwnersKey, owned(them), "y----"},
 	{"read audit, feed and usage", authz.SeeAudit, owned(""), "yy--y"},
+	{"see the readers of the log", authz.SeeReaders, owned(""), "yy---"},
+	{"have a parked stream applied again", authz.Unpark, owned(""), "yy---"},
 }
 
 func who(role domain.Role) domain.Principal {

@@ -26,6 +26,7 @@ const (
 	retryFirst  = 50 * time.Millisecond
 	retryMost   = 5 * time.Second
 	positionKey = "position"
+	lateKey     = "late"
 )
 
 // errNotTaken: the bus was ended, or has not begun, and not every consumer has taken an event.
@@ -74,7 +75,7 @@ func (b *Bus) handler(c Consumer) message.NoPublishHandlerFunc {
 		if err != nil {
 			return fmt.Errorf("read a message's position: %w", err)
 		}
-		e.Position = eventlog.Position(at)
+		e.Position, e.Late = eventlog.Position(at), m.Metadata.Get(lateKey) != ""
 		if err := c(m.Context(), e); err != nil {
 			return err
 		}
@@ -102,6 +103,9 @@ func (b *Bus) Publish(ctx context.Context, events []eventlog.CloudEvent) error {
 		m := message.NewMessage(e.ID, payload)
 		m.SetContext(ctx)
 		m.Metadata.Set(positionKey, strconv.FormatUint(uint64(e.Position), 10))
+		if e.Late {
+			m.Metadata.Set(lateKey, "yes")
+		}
 		b.settled(m.UUID) // what came late of an earlier try does not count
 		if err := b.channel.Publish(topic, m); err != nil {
 			return fmt.Errorf("%w: %w", errNotTaken, err) // a bus that is closed has no consumers

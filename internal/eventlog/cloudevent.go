@@ -17,6 +17,7 @@ type CloudEvent struct {
 	Time        time.Time      `json:"time"`
 	Data        map[string]any `json:"data"`
 	Position    Position       `json:"-"`
+	Late        bool           `json:"-"` // it comes after what is newer
 }
 
 // CloudEvent makes the envelope of a record.
@@ -29,6 +30,6 @@ func (r Record) CloudEvent() CloudEvent {
 	return CloudEvent{
 		SpecVersion: "1.0", ID: entry.ID, Source: "/orgs/org_" + r.Stream.Org,
 		Type: "prelude." + entry.Kind, Subject: entry.Object,
-		Time: entry.At, Data: entry.Data, Position: r.Position,
+		Time: entry.At, Data: entry.Data, Position: r.Position, Late: r.Late,
 	}
 }

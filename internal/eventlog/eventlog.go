@@ -25,6 +25,7 @@ type Record struct {
 	Name     string // as registered: preset.created.v1
 	Event    any    // the domain's type, by value; nil where the name is not registered
 	Meta     Meta
+	Late     bool // its stream was held back: it comes after what is newer
 }
 
 // Log reads and appends typed events. Without Keys, secrets stay sealed and appending is refused.

@@ -184,14 +184,14 @@ func Belongs(ctx context.Context, dsn, logID string) error {
 // ErrOpen says that rows can be seen without an org.
 var ErrOpen = errors.New("rows can be seen without an org being set")
 
-// Walled asks without an org, and expects to see nothing.
+// Walled asks a table without an org, and expects to see nothing.
 func Walled(ctx context.Context, q interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}) error {
+}, table string) error {
 	b := &pgx.Batch{}
 	b.Queue(`SELECT set_config('role', 'prelude_app', true)`)
 	seen := 0
-	b.Queue(`SELECT count(*) FROM views_1.presets`).QueryRow(func(r pgx.Row) error { return r.Scan(&seen) })
+	b.Queue(`SELECT count(*) FROM ` + table).QueryRow(func(r pgx.Row) error { return r.Scan(&seen) })
 	if err := q.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("ask without an org: %w", err)
 	}

@@ -26,9 +26,9 @@ import (
 	"prelude/readmodels"
 )
 
-// Version is that of the index's definition and of how documents are written. Who changes either
-// raises it: the index of the new version is then filled from the first event.
-const Version = 1
+// Version is that of the index's definition and of how documents are written: the version of the reader that fills
+// it. Who changes either raises that: the index of the new version is then filled from the first event.
+const Version = projections.IndexVersion
 
 // definition holds the settings and the mapping.
 //

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"prelude/internal/eventlog"
+	"prelude/internal/postgres"
+	"prelude/internal/search"
+	"prelude/projections"
+)
+
+type rebuildCmd struct {
+	Yes     bool `env:"PRELUDE_REBUILD_YES" help:"Drop what is built from the log; the next serve builds it anew. No server may run."`
+	Warm    bool `env:"PRELUDE_REBUILD_WARM" help:"Build this program's versions while another program's are served."`
+	Verify  bool `env:"PRELUDE_REBUILD_VERIFY" help:"Build anew on the side, compare with what is served, and say where they differ."`
+	DropOld bool `env:"PRELUDE_REBUILD_DROP_OLD" help:"Drop the tables of versions before this program's."`
+}
+
+var errRebuild = errors.New("say which: --yes drops what is built from the log (read models and the search index; " +
+	"the vault, usage and the log stay), and the next serve builds it anew: stop all servers first; --warm builds this " +
+	"program's versions while the server of another goes on; --verify compares what is served with what the log " +
+	"says; --drop-old drops the versions before this program's")
+
+// Run rebuilds in the way that was asked for.
+func (c rebuildCmd) Run(ctx context.Context, cfg *Config, s streams) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	var run func(context.Context, *Config, streams) error
+	asked := 0
+	for _, way := range []struct {
+		asked bool
+		run   func(context.Context, *Config, streams) error
+	}{{c.Yes, dropBuilt}, {c.Warm, warm}, {c.Verify, verify}, {c.DropOld, dropOld}} {
+		if way.asked {
+			run = way.run
+			asked++
+		}
+	}
+	if asked != 1 {
+		return errRebuild
+	}
+	return run(ctx, cfg, s)
+}
+
+// dropBuilt drops what this program's versions keep, and takes back to the log's end what was sent out of a log that
+// ended later.
+func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
+	p, err := openLog(ctx, cfg, cfg.logger(s.err), true)
+	if err == nil {
+		err = p.openDatabase(ctx)
+	}
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
+	head, err := p.log.Head(ctx)
+	if err == nil {
+		err = postgres.Owned(ctx, p.dsn, slices.Concat(projections.Drop(), projections.Build(), projections.Cut(head))...)
+	}
+	if err == nil && cfg.OpenSearchURL != "" {
+		err = dropIndex(ctx, p)
+	}
+	if err == nil {
+		_, err = fmt.Fprintln(s.out, "dropped; the next serve builds it anew")
+	}
+	return errors.Join(err, p.Close())
+}
+
+func dropIndex(ctx context.Context, p *parts) error {
+	index, err := search.Open(search.Config{URL: p.cfg.OpenSearchURL, Prefix: p.cfg.OpenSearchPrefix,
+		Logger: p.logger})
+	if err != nil {
+		return err
+	}
+	return errors.Join(index.Drop(ctx), index.Close())
+}
+
+// warm builds this program's versions up to the log's end, beside a server or without one. They are fed by nobody until
+// this program serves, which then has little left to do.
+func warm(ctx context.Context, cfg *Config, s streams) error {
+	return withReaders(ctx, cfg, s, func(ctx context.Context, p *parts, l looked) error {
+		for _, r := range l.readers {
+			if r.Name == projections.Out {
+				continue // it keeps nothing, and sends nothing twice
+			}
+			head, err := p.log.Head(ctx)
+			if err == nil {
+				err = l.engine.Build(ctx, r, head, progressOf(s.err, r.Name, head))
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(s.out, "%s, version %d, is built\n", r.Name, r.Version); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// dropOld drops the tables of versions before this program's. Going back to the programs of those builds them anew.
+func dropOld(ctx context.Context, cfg *Config, s streams) error {
+	p := &parts{cfg: cfg, logger: cfg.logger(s.err)}
+	if err := p.openDatabase(ctx); err != nil {
+		return errors.Join(err, p.Close())
+	}
+	conn, err := postgres.Look(ctx, p.dsn)
+	if err != nil {
+		return errors.Join(err, p.Close())
+	}
+	old, err := projections.Older(ctx, conn)
+	err = errors.Join(err, conn.Close(ctx))
+	for _, r := range old {
+		if err == nil {
+			err = postgres.Owned(ctx, p.dsn, r.Drop()...)
+		}
+		if err == nil {
+			_, err = fmt.Fprintf(s.out, "%s, version %d, is dropped\n", r.Name, r.Version)
+		}
+	}
+	if err == nil && len(old) == 0 {
+		_, err = fmt.Fprintln(s.out, "there are no versions before this program's")
+	}
+	return errors.Join(err, p.Close())
+}
+
+// progressOf tells people every second how far a build is, and how long it will take from here.
+func progressOf(w io.Writer, what string, to eventlog.Position) func(eventlog.Position) {
+	began, said := time.Now(), time.Now()
+	first := eventlog.Position(0)
+	return func(at eventlog.Position) {
+		if first == 0 {
+			first = at
+		}
+		if time.Since(said) < time.Second || at <= first {
+			return
+		}
+		said = time.Now()
+		left := time.Duration(float64(time.Since(began)) * float64(to-min(at, to)) / float64(at-first))
+		fmt.Fprintf(w, "%s: %d of 100 parts of the log, about %s left\n", what, at*100/to, left.Round(time.Second))
+	}
+}

@@ -1,0 +1,162 @@
+package api
+
+import (
+	"context"
+	"crypto/hmac"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"prelude/commands"
+	"prelude/domain"
+	"prelude/domain/session"
+)
+
+// Relay reaches the replies that other instances make, and lets others reach those that this one makes. It goes one
+// hop: what is asked of it for another is answered from this process alone.
+type Relay struct {
+	// MAC is made with a key that all instances have.
+	MAC func(purpose string, text []byte) []byte
+	// Address is where a process is reached; empty: nobody knows.
+	Address func(ctx context.Context, p session.Producer) (string, error)
+	client  http.Client
+}
+
+// NewRelay returns a relay. Who does not answer in a moment is not reached; a reply may then take as long as it will.
+func NewRelay(mac func(string, []byte) []byte, address func(context.Context, session.Producer) (string, error)) *Relay {
+	return &Relay{MAC: mac, Address: address, client: http.Client{
+		Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
+			ResponseHeaderTimeout: 3 * time.Second, MaxIdleConnsPerHost: 32, IdleConnTimeout: time.Minute},
+		// What it carries is for the one that is asked.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close ends connections that wait for the next request.
+func (r *Relay) Close() { r.client.CloseIdleConnections() }
+
+// token says that a request comes from another instance; it opens that request and no other.
+func (r *Relay) token(method, uri string) string {
+	return base64.RawURLEncoding.EncodeToString(r.MAC("internal", []byte(method+" "+uri)))
+}
+
+var errFar = errors.New("the process that makes the reply is not reached")
+
+// ask sends a request to the process that makes a reply.
+func (r *Relay) ask(ctx context.Context, p session.Producer, method, uri string) (*http.Response, error) {
+	address, err := r.Address(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if address == "" {
+		return nil, errFar
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(address, "/")+uri, http.NoBody)
+	if err != nil {
+		return nil, errFar
+	}
+	req.Header.Set("Authorization", "Bearer "+r.token(method, uri))
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errFar, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return nil, fmt.Errorf("%w: it answers %d", errFar, resp.StatusCode)
+	}
+	return resp, nil
+}
+
+func repliesPath(id domain.ReplyID) string { return "/internal/replies/" + url.PathEscape(string(id)) }
+
+// Stream opens the text of a reply from a byte on. Its end is the reply's; an error is that of the connection.
+func (r *Relay) Stream(ctx context.Context, p session.Producer, id domain.ReplyID, from int) (io.ReadCloser, error) {
+	resp, err := r.ask(ctx, p, http.MethodGet, repliesPath(id)+"/stream?from="+strconv.Itoa(from))
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
+}
+
+// Cancel ends a reply where it is made, as of a user.
+func (r *Relay) Cancel(ctx context.Context, p session.Producer, id domain.ReplyID, by domain.UserID) error {
+	resp, err := r.ask(ctx, p, http.MethodPost, repliesPath(id)+"/cancel?by="+url.QueryEscape(string(by)))
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// internal adds the routes for other instances. They are in no document.
+func (s *Server) internal(mux *chi.Mux) {
+	if s.Relay == nil {
+		return
+	}
+	mux.Get("/internal/replies/{id}/stream", s.forPeers(s.relayStream))
+	mux.Post("/internal/replies/{id}/cancel", s.forPeers(s.relayCancel))
+}
+
+// forPeers lets other instances in, to a reply that this process makes.
+func (s *Server) forPeers(serve func(http.ResponseWriter, *http.Request, *commands.Run)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		want := "Bearer " + s.Relay.token(r.Method, r.URL.RequestURI())
+		if !hmac.Equal([]byte(r.Header.Get("Authorization")), []byte(want)) {
+			s.write(w, r, problem(http.StatusUnauthorized, "unauthenticated", "This route is for other instances."))
+			return
+		}
+		run := s.Sessions.Hub.Find(domain.ReplyID(chi.URLParam(r, "id")))
+		if run == nil {
+			s.write(w, r, problem(http.StatusNotFound, "not_found", "This process does not make that reply."))
+			return
+		}
+		serve(w, r, run)
+	}
+}
+
+// relayStream writes the text of a reply as it comes, to its end.
+func (s *Server) relayStream(w http.ResponseWriter, r *http.Request, run *commands.Run) {
+	at, err := strconv.Atoi(r.URL.Query().Get("from"))
+	if err != nil || at < 0 {
+		s.write(w, r, bad("query.from", "from", "must be a number of bytes"))
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	control := http.NewResponseController(w)
+	if control.Flush() != nil {
+		return
+	}
+	for {
+		p, err := run.Next(r.Context(), at, 1<<30)
+		if err != nil || len(p.Text) == 0 {
+			return // who asked has left, or it has ended
+		}
+		_ = control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
+		if _, err := w.Write(p.Text); err != nil || control.Flush() != nil {
+			return
+		}
+		at += len(p.Text)
+	}
+}
+
+// relayCancel ends a reply, and answers when its end is in the log.
+func (s *Server) relayCancel(w http.ResponseWriter, r *http.Request, run *commands.Run) {
+	by := domain.UserID(r.URL.Query().Get("by"))
+	if run.Owner != by {
+		s.write(w, r, problem(http.StatusNotFound, "not_found", "This process makes no such reply of theirs."))
+		return
+	}
+	end, err := s.Sessions.Hub.Cancel(r.Context(), run, by)
+	if err != nil {
+		return // who asked has left
+	}
+	s.json(w, http.StatusOK, map[string]string{"status": end.Status})
+}
