@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,6 +32,8 @@ type about struct {
 	Tools     domain.Secret          `json:"tools"`
 	Position  uint64                 `json:"position,omitempty"`     // of the start
 	EndedPos  uint64                 `json:"end_position,omitempty"` // of the end
+	Origin    string                 `json:"origin,omitempty"`       // of what a branch took: its id there
+	Field     string                 `json:"field,omitempty"`        // in which its text is sealed, if not the usual one
 }
 
 // messageRow is a message or a reply. One whose start lies before the batch carries only its end.
@@ -81,6 +84,8 @@ func (g *gathered) add(rec eventlog.Record) {
 		g.put(&messageRow{org: org, id: string(e.Message), session: rec.Stream.Object(), role: "user",
 			owner: rec.Meta.User, status: "posted", seq: int64(rec.Revision), text: e.Content,
 			about: about{Author: e.Author, Reply: e.Reply, Length: e.Length, At: e.At}})
+	case session.Branched:
+		g.carried(rec, org, e)
 	case session.ReplyStarted:
 		g.put(&messageRow{org: org, id: string(e.Reply), session: rec.Stream.Object(), role: "assistant",
 			owner: rec.Meta.User, status: "running", seq: int64(rec.Revision), producer: e.Producer,
@@ -111,6 +116,22 @@ func (g *gathered) add(rec eventlog.Record) {
 		g.end(rec, org, domain.ReplyID(rec.Stream.Object()), e.Status, e.Text, about{Tools: e.Tools, Finish: e.Finish,
 			Usage: &e.Usage, Cost: e.Cost, Length: e.Length, EndedAt: &e.At, Code: e.Code, Detail: e.Detail,
 			Retryable: e.Retryable})
+	}
+}
+
+// carried is what a branch took with it. It lies before all that is said in the branch.
+func (g *gathered) carried(rec eventlog.Record, org string, e session.Branched) {
+	for i, c := range e.Carried {
+		r := &messageRow{org: org, id: string(c.Message), session: rec.Stream.Object(), role: "user", owner: rec.Meta.User,
+			status: "posted", seq: int64(i - len(e.Carried)), text: c.Text, about: about{Author: c.Author, Model: c.Model,
+				Length: c.Length, At: c.At, Origin: c.Origin, Field: fmt.Sprintf("carried[%d].text", i)}}
+		if c.Reply != "" {
+			at := c.At
+			r.id, r.role, r.status = string(c.Reply), "assistant", "completed"
+			r.about.EndedAt, r.about.Finish = &at, "stop"
+			r.about.Position, r.about.EndedPos = uint64(rec.Position), uint64(rec.Position)
+		}
+		g.put(r)
 	}
 }
 

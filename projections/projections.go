@@ -73,7 +73,8 @@ END $build$`, r.Schema(), r.tables+wallSQL)
 
 // Drop is the SQL that takes away all that this program's versions keep; how far they were goes with it.
 func Drop() []string {
-	all := forget(IndexReader, IndexVersion)
+	// What commands keep of long streams is of the log too, which may be another by now.
+	all := append(forget(IndexReader, IndexVersion), "DELETE FROM prelude.snapshots")
 	for _, r := range Kept() {
 		all = append(all, r.Drop()...)
 	}

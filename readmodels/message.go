@@ -44,6 +44,8 @@ type About struct {
 	Tools     domain.Secret          `json:"tools"` // a JSON list of tool calls
 	Position  eventlog.Position      `json:"position"`
 	EndedPos  eventlog.Position      `json:"end_position"`
+	Origin    string                 `json:"origin"` // of what a branch took: its id there
+	Field     string                 `json:"field"`  // in which its text is sealed, if not the usual one
 }
 
 type messageRow struct {
@@ -124,6 +126,9 @@ func (m Message) stream() eventlog.Stream {
 
 // field is where the text stood in its event.
 func (m Message) field() string {
+	if m.Field != "" {
+		return m.Field
+	}
 	if m.Role == "user" {
 		return "content"
 	}

@@ -48,6 +48,13 @@ type assembled struct {
 
 // Receipt rebuilds what the model saw for a reply that the caller was given by [Reader.Reply].
 func (r *Reader) Receipt(ctx context.Context, who domain.Principal, m Message) (Receipt, error) {
+	if m.Origin != "" { // a branch took it: the model saw what it saw for the reply that was taken
+		taken, err := r.Reply(ctx, who, domain.ReplyID(m.Origin))
+		if err != nil {
+			return Receipt{}, err
+		}
+		return r.Receipt(ctx, who, taken)
+	}
 	a, err := r.assembled(ctx, m)
 	if err != nil {
 		return Receipt{}, err
