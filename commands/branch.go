@@ -32,7 +32,7 @@ func (h Sessions) Branch(ctx context.Context, cmd BranchSession, meta Meta) (Ses
 		return Session{}, err
 	}
 	id := domain.SessionID(meta.derive(domain.SessionPrefix, 0))
-	return transact(ctx, h.Engine, eventlog.SessionStream(meta.By.Org, id), meta.Step("branch"),
+	return transact(ctx, h.Engine, eventlog.SessionStream(meta.By.Org, id), meta.Step("branch").creating(),
 		func(s session.Session, m *Meta) ([]session.Event, error) {
 			if s.Exists() {
 				return nil, nil

@@ -41,6 +41,7 @@ func presetClaim(o domain.OrgID, scope preset.Scope, owner domain.UserID, slug s
 // take claims a name for a thing. The stream makes sure that of two at once one gets it.
 func (e *Engine) take(ctx context.Context, stream eventlog.Stream, thing string, meta Meta) error {
 	meta.Repeatable = false // that the thing exists is what a repeat is recognised by
+	meta.anew = true
 	_, err := transact(ctx, e, stream, meta.Step("claim"),
 		func(c claim.Claim, _ *Meta) ([]claim.Event, error) {
 			abandoned, err := e.abandoned(ctx, stream, c)

@@ -57,6 +57,13 @@ type Meta struct {
 	Correlation string    // the request id
 	step        string
 	rule        string
+	anew        bool // the stream is most likely empty: to look first costs more than to be refused
+}
+
+// creating returns m for a stream whose name follows from the command. Without an idempotency key it is new.
+func (m Meta) creating() Meta {
+	m.anew = !m.Repeatable
+	return m
 }
 
 // Step returns m as the named step of a command that appends more than once.
@@ -95,7 +102,10 @@ func transact[S evolver[S, E], E any](
 ) (Left[S], error) {
 	fresh := false
 	for range attempts {
-		was, err := load[S, E](ctx, e, stream, fresh)
+		was, err := folded[S]{Revision: eventlog.None, cached: true}, error(nil)
+		if fresh || !meta.anew {
+			was, err = load[S, E](ctx, e, stream, fresh)
+		}
 		if err != nil {
 			return Left[S]{}, err
 		}

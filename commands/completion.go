@@ -50,7 +50,7 @@ func (h Sessions) Complete(ctx context.Context, cmd Complete, meta Meta) (Comple
 	if err != nil {
 		return Completed{}, err
 	}
-	meta = meta.Step("post")
+	meta = meta.Step("post").creating()
 	meta.rule = rule
 	done := Completed{Reply: domain.ReplyID(meta.derive(domain.ReplyPrefix, 0))}
 	defer h.Hub.expect(done.Reply)()

@@ -30,7 +30,7 @@ func (h Presets) Create(ctx context.Context, cmd CreatePreset, meta Meta) (Prese
 		Slug: cmd.Slug, Draft: cmd.Draft}
 	thing := authz.Thing{Org: n.Org, Owner: n.Owner, Scope: string(n.Scope)}
 	stream := eventlog.PresetStream(n.Org, id)
-	meta = meta.Step("create")
+	meta = meta.Step("create").creating()
 	return transact(ctx, h.Engine, stream, meta, func(p preset.Preset, m *Meta) ([]preset.Event, error) {
 		if n.Scope != preset.UserScope && n.Scope != preset.OrgScope {
 			return p.Create(n, h.window(n.Draft.Model), h.Now()) // which refuses it

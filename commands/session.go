@@ -124,7 +124,7 @@ func (h Sessions) Start(ctx context.Context, cmd StartSession, meta Meta) (Sessi
 	n := session.New{ID: domain.SessionID(meta.derive(domain.SessionPrefix, 0)), Org: meta.By.Org,
 		Owner: meta.By.User, Title: cmd.Title, Model: cmd.Model}
 	meta.rule = rule
-	return transact(ctx, h.Engine, eventlog.SessionStream(n.Org, n.ID), meta.Step("start"),
+	return transact(ctx, h.Engine, eventlog.SessionStream(n.Org, n.ID), meta.Step("start").creating(),
 		func(s session.Session, m *Meta) ([]session.Event, error) {
 			var err error
 			if n.Preset, n.Variables, err = h.target(ctx, m.By, cmd.Preset, cmd.Variables, cmd.Model); err != nil {

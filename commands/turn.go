@@ -238,7 +238,7 @@ func (h Sessions) history(ctx context.Context, s session.Session, b *receipt.Bui
 // backwards gives what was said in a session, newest first, opened, until fn has enough. Texts that were erased
 // are passed over.
 func (e *Engine) backwards(ctx context.Context, stream eventlog.Stream, fn func(said) (more bool, err error)) error {
-	for rec, err := range e.Log.Read(ctx, stream, eventlog.Last, eventlog.Backwards) {
+	for rec, err := range e.Log.ReadOnly(ctx, stream, eventlog.Last, eventlog.Backwards, texts) {
 		if err != nil {
 			return err
 		}
@@ -260,6 +260,10 @@ func (e *Engine) backwards(ctx context.Context, stream eventlog.Stream, fn func(
 	}
 	return nil
 }
+
+// texts are the events in which something was said.
+var texts = []any{session.MessagePosted{}, session.ReplyCompleted{}, session.ReplyFailed{}, session.ReplyCancelled{},
+	session.Branched{}}
 
 // said is a text of a conversation, and who wrote it.
 type said struct {

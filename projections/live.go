@@ -13,8 +13,10 @@ type Live struct {
 	Log      *eventlog.Log
 	Progress *Progress
 	Logger   *slog.Logger
+	Of       []any                   // types of the events that Seen reads; of others it is told without the event
 	Seen     []func(eventlog.Record) // told of each event
 	Forget   []func()                // told when events may be missed from now on, and when they no longer are
+	of       map[string]bool
 	at       eventlog.Position
 	lost     bool
 }
@@ -25,7 +27,7 @@ func (l *Live) Run(ctx context.Context, started chan<- struct{}) error {
 	if err != nil {
 		return err
 	}
-	l.at = from
+	l.at, l.of = from, eventlog.NamesOf(l.Of...)
 	l.up()
 	close(started)
 	// Position 0 is the beginning of an empty log: all of it is still to come.
@@ -46,7 +48,7 @@ func (l *Live) take(s eventlog.Signal) {
 		l.Progress.Down()
 		l.forget()
 	case eventlog.Event:
-		rec, err := decode(s.Raw)
+		rec, err := l.read(s.Raw)
 		if err != nil {
 			l.Progress.Seen(s.Raw.Position, nil) // the stream is not ours
 			return
@@ -67,6 +69,13 @@ func (l *Live) take(s eventlog.Signal) {
 	case eventlog.Checkpoint:
 		l.Progress.Seen(s.Position, nil)
 	}
+}
+
+func (l *Live) read(raw eventlog.Raw) (eventlog.Record, error) {
+	if !l.of[raw.Type] {
+		return eventlog.Head(raw)
+	}
+	return decode(raw)
 }
 
 // up says that all is seen from here on. What was read before may be behind, so it is forgotten first.

@@ -143,8 +143,12 @@ func (s *server) wire(producer session.Producer) {
 	s.http = &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	s.live = &projections.Live{Log: s.log, Progress: s.progress, Logger: s.logger,
-		Seen: []func(eventlog.Record){s.seen}, Forget: []func(){e.Forget, s.api.Authn.Forget}}
+		Of: told, Seen: []func(eventlog.Record){s.seen}, Forget: []func(){e.Forget, s.api.Authn.Forget}}
 }
+
+// told are the events of which seen must know more than that they happened.
+var told = []any{session.ReplyCompleted{}, session.ReplyFailed{}, session.ReplyCancelled{}, completion.Ended{},
+	apikey.Revoked{}}
 
 // seen tells those who keep something in memory what has happened.
 func (s *server) seen(rec eventlog.Record) {

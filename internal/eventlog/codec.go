@@ -22,14 +22,18 @@ var (
 	errNoKeys       = errors.New("the log was opened without a vault: it can be read only")
 )
 
+// Head is what is known of a stored event without decoding it: neither the event nor its metadata.
+func Head(raw Raw) (Record, error) {
+	stream, err := ParseStream(raw.Stream)
+	return Record{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position, Name: raw.Type}, err
+}
+
 // Decode reads a stored event. Where its name is not registered the record's Event is nil.
 func Decode(raw Raw) (Record, error) {
-	stream, err := ParseStream(raw.Stream)
+	rec, err := Head(raw)
 	if err != nil {
 		return Record{}, err
 	}
-	rec := Record{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position,
-		Name: raw.Type}
 	if rec.Meta, err = decodeMeta(raw.Meta); err != nil {
 		return Record{}, fmt.Errorf("metadata of %s: %w", raw.Type, err)
 	}

@@ -84,6 +84,27 @@ func (l *Log) Read(ctx context.Context, s Stream, from Revision, dir Direction,
 	}
 }
 
+// ReadOnly is Read for events of some types: others are passed over, and not even decoded.
+func (l *Log) ReadOnly(ctx context.Context, s Stream, from Revision, dir Direction, types []any,
+) iter.Seq2[Record, error] {
+	wanted := NamesOf(types...)
+	return func(yield func(Record, error) bool) {
+		for raw, err := range l.Store.Read(ctx, s.String(), from, dir, 0) {
+			if err != nil {
+				yield(Record{}, fmt.Errorf("read a %s stream: %w", s.Category, err))
+				return
+			}
+			if !wanted[raw.Type] {
+				continue
+			}
+			rec, err := Decode(raw)
+			if !yield(rec, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
 // One gives the record of a stream at a revision.
 func (l *Log) One(ctx context.Context, s Stream, at Revision) (Record, error) {
 	for raw, err := range l.Store.Read(ctx, s.String(), at, Forwards, 1) {

@@ -78,6 +78,27 @@ func Names() []string {
 	return all
 }
 
+// NamesOf gives all names under which events of some types may be stored, old ones too.
+func NamesOf(types ...any) map[string]bool {
+	of := map[string]bool{}
+	for _, n := range names {
+		for _, t := range types {
+			if reflect.TypeOf(n.event) == reflect.TypeOf(t) {
+				of[n.name] = true
+			}
+		}
+	}
+	for more := true; more; {
+		more = false
+		for from, u := range upcasts {
+			if of[u.to] && !of[from] {
+				of[from], more = true, true
+			}
+		}
+	}
+	return of
+}
+
 // Kind is a record's name without its version: preset.created.
 func (r Record) Kind() string { return unversioned(r.Name) }
 
