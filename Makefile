@@ -28,6 +28,7 @@ test: ## Set up what is missing and run all tests, with the race detector.
 torture: ## Run the tests of what takes long, at the bounds that are promised, and print the figures.
 	@deploy/setup test
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate' ./cmd/prelude
+	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m -run 'TestDisk|TestFlip|TestKill|TestPower|TestSize' ./internal/esnode
 
 short: ## Run the tests that need no OpenSearch and no SDKs.
 	@deploy/setup run

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"testing"
@@ -33,6 +34,15 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	r := newStoppedRig(t)
+	r.start()
+	t.Cleanup(r.stop)
+	return r
+}
+
+// newStoppedRig is one whose node is still to be started.
+func newStoppedRig(t *testing.T) *rig {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "esnode")
 	if err != nil {
 		t.Fatal(err)
@@ -42,10 +52,17 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	r := &rig{t: t, dir: dir}
-	r.start()
-	t.Cleanup(r.stop)
-	return r
+	return &rig{t: t, dir: dir}
+}
+
+// sum verifies the log of a folder, and says how much there is.
+func sum(t *testing.T, dir string) Counts {
+	t.Helper()
+	c, err := Verify(t.Context(), dir, nil, nil, func(p Problem) { t.Errorf("a problem: %s", p) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 func (r *rig) socket() string { return filepath.Join(r.dir, "node.sock") }
@@ -237,6 +254,25 @@ func (r *rig) read(o *api.ReadReq_Options) (got []*api.ReadResp, err error) {
 		err = nil
 	}
 	return got, err
+}
+
+// each reads without a bound, an event at a time.
+func (r *rig) each(o *api.ReadReq_Options) iter.Seq2[*api.ReadResp, error] {
+	o.CountOption = &api.ReadReq_Options_Count{Count: 1 << 40}
+	return func(yield func(*api.ReadResp, error) bool) {
+		ctx, cancel := context.WithCancel(r.t.Context())
+		defer cancel()
+		call, err := r.client.Read(ctx, &api.ReadReq{Options: o})
+		for err == nil {
+			var m *api.ReadResp
+			if m, err = call.Recv(); err == nil && !yield(m, nil) {
+				return
+			}
+		}
+		if !errors.Is(err, io.EOF) {
+			yield(nil, err)
+		}
+	}
 }
 
 // revisions reads a stream and gives the revisions there are.
