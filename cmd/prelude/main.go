@@ -44,6 +44,8 @@ type cli struct {
 	Audit       auditCmd       `cmd:"" help:"Replay who did what, from the log alone."`
 	Rebuild     rebuildCmd     `cmd:"" help:"Drop what is built from the log; the next start builds it anew."`
 	Projections projectionsCmd `cmd:"" help:"Look after the readers of the log."`
+	Log         logCmd         `cmd:"" help:"Back up, restore, verify, copy, compact and watch the log."`
+	Node        nodeCmd        `cmd:"" help:"Serve the log alone, on --listen; the first line printed is its address."`
 	Org         orgCmd         `cmd:"" help:"Make orgs and issue keys of their owners."`
 	Doctor      doctorCmd      `cmd:"" help:"Say what is wrong with each part, and how to mend it."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`

@@ -36,7 +36,8 @@ func TestReadme(t *testing.T) {
 	}
 	for _, want := range []string{`"version":1`, "event: reply.completed", `"verified":true`,
 		`"slug":"support-tone","name"`, "preset.published", "chat.completion",
-		"ok     row-level security", "(shown once)", "session.reply_completed"} {
+		"ok     row-level security", "(shown once)", "session.reply_completed",
+		"each record was checked", " 0 problems"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the lines do not show %q:\n%s", want, out)
 		}

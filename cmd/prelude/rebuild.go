@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"prelude/commands"
 	"prelude/internal/eventlog"
 	"prelude/internal/postgres"
 	"prelude/internal/search"
@@ -62,6 +63,9 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	if err == nil {
 		err = postgres.Owned(ctx, p.dsn, slices.Concat(projections.Drop(), projections.Build(), projections.Cut(head))...)
 	}
+	if err == nil {
+		err = adopt(ctx, p, s)
+	}
 	if err == nil && cfg.OpenSearchURL != "" {
 		err = dropIndex(ctx, p)
 	}
@@ -69,6 +73,20 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 		_, err = fmt.Fprintln(s.out, "dropped; the next serve builds it anew")
 	}
 	return errors.Join(err, p.Close())
+}
+
+// adopt makes the database that of this log, if it was of another, as after a restore. What it keeps besides the
+// vault was of the other log.
+func adopt(ctx context.Context, p *parts, s streams) error {
+	id, err := commands.NewEngine(p.log, nil, p.logger).Identify(ctx)
+	if err != nil {
+		return fmt.Errorf("identify the log: %w", err)
+	}
+	changed, err := postgres.Adopt(ctx, p.dsn, id)
+	if changed {
+		fmt.Fprintln(s.out, "the database was of another log and is of this one now; its vault was kept")
+	}
+	return err
 }
 
 func dropIndex(ctx context.Context, p *parts) error {

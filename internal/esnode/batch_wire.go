@@ -64,10 +64,12 @@ func failure(err error) *rpc.Status {
 		return because(codes.InvalidArgument, err, &shared.BadRequest{Message: bad.text})
 	case errors.Is(err, context.DeadlineExceeded):
 		return because(codes.DeadlineExceeded, err, &shared.Timeout{})
-	case errors.As(err, &failed):
-		return because(codes.Unavailable, err, &shared.Unknown{})
 	case errors.Is(err, errDamaged):
 		return because(codes.DataLoss, err, &shared.Unknown{})
+	case isFull(err):
+		return because(codes.ResourceExhausted, err, &shared.Unknown{})
+	case errors.As(err, &failed):
+		return because(codes.Unavailable, err, &shared.Unknown{})
 	}
 	return because(codes.Unknown, err, &shared.Unknown{})
 }

@@ -19,7 +19,7 @@ type conn struct {
 	begin, commit, rollback  *stmt
 	addEvent, addStream      *stmt
 	streamID, head, existing *stmt
-	nthLast                  *stmt
+	nthLast, gapEnd, nameOf  *stmt
 	forwards, backwards      *stmt
 	allForwards, allBack     *stmt
 }
@@ -34,7 +34,7 @@ const (
 func openConn(dsn string) (*conn, error) {
 	raw, err := (&sqlite.Driver{}).Open(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, fmt.Errorf("open the database: %w", damageOf(err))
 	}
 	return &conn{raw: raw}, nil
 }
@@ -54,6 +54,10 @@ func (c *conn) prepare() error {
 		{&c.head, "SELECT rev, pos FROM events WHERE stream = ? ORDER BY rev DESC LIMIT 2"},
 		{&c.nthLast, "SELECT pos FROM events ORDER BY pos DESC LIMIT 1 OFFSET ?"},
 		{&c.existing, "SELECT 1 FROM events WHERE pos = ?"},
+		// Of the gap that a position is in, where the next event is.
+		{&c.gapEnd, "SELECT high FROM (SELECT high FROM gaps WHERE low <= ? ORDER BY low DESC LIMIT 1) " +
+			"WHERE high > ?"},
+		{&c.nameOf, "SELECT name FROM streams WHERE id = ?"},
 		{&c.forwards, columns + whereStream + "ORDER BY rev LIMIT ?"},
 		{&c.backwards, columns + whereStream + "ORDER BY rev DESC LIMIT ?"},
 		{&c.allForwards, columns + whereAll + "ORDER BY pos LIMIT ?"},
@@ -138,14 +142,14 @@ func (s *stmt) bind(args []any) []driver.NamedValue {
 func (s *stmt) do(args ...any) error {
 	defer func() { clear(s.args) }() // an event may be large; do not keep it
 	_, err := s.exec.ExecContext(context.Background(), s.bind(args))
-	return err
+	return damageOf(err)
 }
 
 // each calls fn with every row until it says to stop; the row is valid until the next.
 func (s *stmt) each(fn func(row []driver.Value) (bool, error), args ...any) error {
 	rows, err := s.query.QueryContext(context.Background(), s.bind(args))
 	if err != nil {
-		return err
+		return damageOf(err)
 	}
 	if s.row == nil {
 		s.row = make([]driver.Value, len(rows.Columns()))
@@ -159,7 +163,11 @@ func (s *stmt) each(fn func(row []driver.Value) (bool, error), args ...any) erro
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return errors.Join(err, rows.Close())
+	if err != nil {
+		_ = rows.Close() // says the same once more
+		return damageOf(err)
+	}
+	return rows.Close()
 }
 
 // number gives the first column of the first row, 0 where there is none.

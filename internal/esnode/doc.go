@@ -13,6 +13,14 @@
 // get, with a checksum, so catching up copies bytes. When the node closes, what was handed in is
 // stored and answered, and calls that last end with UNAVAILABLE.
 //
+// It promises that what is damaged is told and never served: every record and every page has a
+// checksum that is held against it when it is read. A loss of power loses nothing that was
+// acknowledged, on a disk that keeps what it says it has synced. What it cannot tell is a bit that
+// flips, after a kill, within the very last commit: that looks like a commit that was torn.
+//
+// A full disk refuses appends with RESOURCE_EXHAUSTED, another fault of the disk with UNAVAILABLE;
+// reading goes on, and so does writing, by itself, when the fault is over.
+//
 // It does not promise what needs more than one node, or a server's administration: no replicas, no
 // access lists (who may connect may do everything), no scavenge, no projections such as $ce- or
 // $et- streams, and none of HTTP. $all shows what was deleted or truncated. Prefixes are compared

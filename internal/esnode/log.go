@@ -2,6 +2,7 @@ package esnode
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ type logbook struct {
 	states  *cache[string, state]
 	commits int
 
+	file    string
 	readers chan *conn
 }
 
@@ -26,8 +28,9 @@ const (
 	pageBytes    = 1 << 20
 )
 
-func newLogbook(readers []*conn) *logbook {
+func newLogbook(file string, readers []*conn) *logbook {
 	l := &logbook{
+		file:    file,
 		wake:    make(chan struct{}),
 		states:  newCache[string, state](cachedStates),
 		readers: make(chan *conn, len(readers)),
@@ -53,6 +56,18 @@ func (l *logbook) publish(durable int64, changed map[string]*state) {
 	for name, s := range changed {
 		l.states.put(name, *s)
 	}
+	l.advance(durable)
+}
+
+// reset makes the log visible as it was found, and forgets what was known of its streams.
+func (l *logbook) reset(durable int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.states = newCache[string, state](cachedStates)
+	l.advance(durable)
+}
+
+func (l *logbook) advance(durable int64) {
 	l.commits++
 	l.durable.Store(durable)
 	close(l.wake)
@@ -142,6 +157,13 @@ func (l *logbook) page(
 			return bytes < pageBytes, nil
 		}, args...)
 		p.end = len(p.records) < limit && bytes < pageBytes
+		if errors.Is(err, errDamaged) {
+			if len(p.records) > 0 {
+				p.end, err = false, nil // what is before the damage is given; the next page meets it
+			} else {
+				err = l.locate(c, query, err)
+			}
+		}
 		return err
 	})
 	if err != nil {
@@ -150,11 +172,36 @@ func (l *logbook) page(
 	return p, nil
 }
 
-// holds says whether an event begins at a position.
+// locate finds the event that is damaged where only the page of the file is known: it reads what
+// was asked for once more, past the sums of the pages. What it reads is shown to nobody.
+func (l *logbook) locate(c *conn, query func(*conn) (*stmt, []any), damaged error) error {
+	var known *damage
+	if errors.As(damaged, &known) {
+		return c.named(damaged)
+	}
+	plain, err := openConn(plainDSN(l.file, forReading))
+	if err != nil {
+		return damaged
+	}
+	if err = plain.prepare(); err == nil {
+		s, args := query(plain)
+		err = eachRecord(s, func(record) (bool, error) { return true, nil }, args...)
+	}
+	if errors.As(err, &known) {
+		damaged = fmt.Errorf("%w, %w", plain.named(known), damaged)
+	}
+	_ = plain.close() // nothing was written
+	return damaged
+}
+
+// holds says whether an event begins at a position, or may have before the log was compacted.
 func (l *logbook) holds(ctx context.Context, pos int64) (found bool, err error) {
 	err = l.with(ctx, func(c *conn) error {
 		n, err := c.existing.number(pos)
-		found = n == 1
+		if err == nil && n == 0 {
+			n, err = c.gapEnd.number(pos, pos)
+		}
+		found = n > 0
 		return err
 	})
 	return found, err

@@ -3,7 +3,6 @@ package esnode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -38,7 +37,7 @@ type Node struct {
 	tcp     net.Listener
 	book    *logbook
 	writer  *writer
-	conns   []*conn
+	conns   []*conn // that read
 	logger  *slog.Logger
 
 	closing chan struct{}
@@ -78,21 +77,25 @@ func Start(ctx context.Context, cfg Config) (*Node, error) {
 }
 
 func (n *Node) open(ctx context.Context, cfg Config) ([]entrance, error) {
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the event store's folder: %w", err)
-	}
-	var err error
-	if n.dir, err = lockDir(cfg.Dir); err != nil {
-		return nil, err
-	}
-	w, readers, err := openDatabase(cfg.Dir, max(4, runtime.GOMAXPROCS(0)))
+	err := makeDir(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	n.conns = append(readers, w)
-	n.book = newLogbook(readers)
-	if n.writer, err = newWriter(n.book, w, cfg.Logger); err != nil {
+	if n.dir, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
+	}
+	file, err := logIn(cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	w, readers, err := openDatabase(file, max(4, runtime.GOMAXPROCS(0)))
+	if err != nil {
+		return nil, err
+	}
+	n.conns = readers
+	n.book = newLogbook(file, readers)
+	if n.writer, err = newWriter(n.book, file, w, cfg.Logger); err != nil {
+		return nil, errors.Join(err, w.close())
 	}
 	return n.listen(ctx, cfg)
 }
@@ -157,6 +160,9 @@ func (n *Node) stop() {
 
 func (n *Node) release() error {
 	err := closeAll(n.conns)
+	if n.writer != nil && n.writer.conn != nil {
+		err = errors.Join(err, n.writer.conn.close())
+	}
 	if n.dir != nil {
 		err = errors.Join(err, n.dir.Close())
 	}

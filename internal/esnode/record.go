@@ -1,6 +1,7 @@
 package esnode
 
 import (
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -52,7 +53,7 @@ const (
 
 var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
-	errDamaged = errors.New("a record of the log is damaged")
+	errDamaged = errors.New("the log is damaged")
 )
 
 // encoder builds stored records; its buffers are used again, so a record is valid until the next.
@@ -125,6 +126,40 @@ func appendEntry[T string | []byte](b []byte, key string, value T) []byte {
 	b = protowire.AppendTag(b, 2, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(len(value)))
 	return append(b, value...)
+}
+
+// end is the place after a record: where the next one is.
+func (r *record) end() int64 { return r.pos + int64(len(r.frame)) }
+
+// recordOf takes a row apart and checks it: its checksum, and that it is the record of its place.
+func recordOf(row []driver.Value) (r record, stored []byte, err error) {
+	r.pos, _ = row[0].(int64)
+	r.stream, _ = row[1].(int64)
+	r.rev, _ = row[2].(int64)
+	stored, _ = row[3].([]byte)
+	if r.frame, err = frameOf(stored); err == nil && !r.inPlace() {
+		err = errDamaged
+	}
+	if err != nil {
+		err = &damage{pos: r.pos, id: r.stream}
+	}
+	return r, stored, err
+}
+
+// inPlace says whether the frame is that of the row's position and revision.
+func (r *record) inPlace() bool {
+	rev, pos := int64(-1), int64(-1)
+	err := walk(recordedOf(r.frame), func(field protowire.Number, v uint64, _ []byte) bool {
+		switch field {
+		case 3:
+			rev = int64(v)
+		case 4:
+			pos = int64(v)
+			return false // what the event holds comes after
+		}
+		return true
+	})
+	return err == nil && rev == r.rev && pos == r.pos
 }
 
 // frameOf checks a stored record and gives its frame.

@@ -88,13 +88,8 @@ func (c *conn) loadMeta(stream string, s *state) error {
 // eachRecord runs a query for records and calls fn with each until it says to stop.
 func eachRecord(s *stmt, fn func(record) (bool, error), args ...any) error {
 	return s.each(func(row []driver.Value) (bool, error) {
-		var r record
-		r.pos, _ = row[0].(int64)
-		r.stream, _ = row[1].(int64)
-		r.rev, _ = row[2].(int64)
-		stored, _ := row[3].([]byte)
-		var err error
-		if r.frame, err = frameOf(stored); err != nil {
+		r, _, err := recordOf(row)
+		if err != nil {
 			return false, err
 		}
 		return fn(r)

@@ -46,10 +46,13 @@ func statusOf(ctx context.Context, err error) error {
 	case errors.As(err, &large):
 		trailer(ctx, large.trailers()...)
 		return status.Error(codes.InvalidArgument, large.Error())
-	case errors.As(err, &failed):
-		return status.Error(codes.Unavailable, failed.Error())
 	case errors.Is(err, errDamaged):
 		return status.Error(codes.DataLoss, err.Error())
+	case isFull(err):
+		// Not UNAVAILABLE, for which clients leave a node that still answers all reads.
+		return status.Error(codes.ResourceExhausted, "the event store's disk is full; nothing was stored")
+	case errors.As(err, &failed):
+		return status.Error(codes.Unavailable, failed.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, err.Error())
 	case errors.Is(err, context.Canceled):

@@ -7,9 +7,6 @@ import (
 	"log/slog"
 	"math"
 	"time"
-
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
 )
 
 const (
@@ -54,7 +51,8 @@ func (r *request) stale() error {
 // fails.
 type writer struct {
 	book   *logbook
-	conn   *conn
+	file   string
+	conn   *conn // nil while a fault of the disk lasts
 	queue  chan *request
 	done   chan struct{}
 	logger *slog.Logger
@@ -65,20 +63,19 @@ type writer struct {
 	safe    counters // as of the last commit
 	enc     encoder
 	recent  *recent
-	broken  error // why nothing more is written
+	fault   fault
 }
 
 // counters are where the log stands: its last event, where the next one goes, the next stream's id,
 // and the newest time in it.
 type counters struct{ last, next, stream, ticks int64 }
 
-func newWriter(book *logbook, c *conn, logger *slog.Logger) (*writer, error) {
+func newWriter(book *logbook, file string, c *conn, logger *slog.Logger) (*writer, error) {
 	w := &writer{
-		book: book, conn: c, logger: logger, now: time.Now,
+		book: book, file: file, conn: c, logger: logger, now: time.Now,
 		queue:   make(chan *request, queued),
 		done:    make(chan struct{}),
 		touched: map[string]*state{},
-		at:      counters{next: 1},
 	}
 	if err := w.resume(); err != nil {
 		return nil, fmt.Errorf("read the log's end: %w", err)
@@ -88,18 +85,25 @@ func newWriter(book *logbook, c *conn, logger *slog.Logger) (*writer, error) {
 
 // resume finds where the log ends.
 func (w *writer) resume() error {
+	w.at = counters{next: 1}
 	err := eachRecord(w.conn.allBack, func(r record) (bool, error) {
 		f, err := decode(r.frame)
-		w.at = counters{last: r.pos, next: r.pos + int64(len(r.frame)), ticks: f.created}
+		w.at = counters{last: r.pos, next: r.end(), ticks: f.created}
 		return false, err
 	}, int64(0), int64(math.MaxInt64), int64(1))
 	if err != nil {
-		return err
+		return w.conn.named(err)
 	}
 	w.at.stream, err = w.conn.number("SELECT coalesce(max(id), 0) + 1 FROM streams")
+	if err == nil && w.at.last < w.safe.last {
+		err = errShorter
+	}
+	if err != nil {
+		return err
+	}
 	w.safe = w.at
-	w.book.durable.Store(w.at.last)
-	return err
+	w.book.reset(w.at.last)
+	return nil
 }
 
 // submit hands an operation to the writer and waits until its outcome is durable.
@@ -162,7 +166,7 @@ func (w *writer) gather(batch []*request) []*request {
 // commit carries out a batch in one transaction. An answer may rest on what an earlier request of
 // the batch wrote, so all of them, refusals too, are given only after it is durable.
 func (w *writer) commit(batch []*request) {
-	err := w.broken
+	err := w.mend()
 	if err == nil {
 		err = w.conn.begin.do()
 	}
@@ -173,8 +177,12 @@ func (w *writer) commit(batch []*request) {
 		if r.err = r.stale(); r.err != nil {
 			continue
 		}
+		before := w.at
 		r.result, r.err = r.op.apply(w)
-		if r.err != nil && !isRefusal(r.err) {
+		// Damage is the matter of the stream that has it, as long as nothing was written.
+		if alone := errors.Is(r.err, errDamaged) && w.at == before; alone {
+			r.err = w.conn.named(r.err)
+		} else if r.err != nil && !isRefusal(r.err) {
 			err = r.err
 		}
 	}
@@ -195,24 +203,17 @@ func (w *writer) commit(batch []*request) {
 	clear(w.touched)
 }
 
-// undo forgets a batch that was not committed. After a fault of the disk nothing more is written:
-// what the file holds is then known only when it is opened again. A full disk may be given room.
+// undo forgets a batch that was not committed.
 func (w *writer) undo(err error) {
-	w.logger.Error("event store write failed", "error", err)
 	w.at, w.recent = w.safe, nil
 	clear(w.touched)
-	if w.broken != nil {
-		return
+	if w.conn == nil {
+		return // what is wrong has been said
 	}
-	var e *sqlite.Error
-	if errors.As(err, &e) {
-		switch e.Code() & 0xff {
-		case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-			w.broken = err
-		}
-	}
+	w.logger.Error("event store write failed", "error", err)
 	// SQLite has rolled back by itself after some errors; then there is nothing to roll back.
 	_ = w.conn.rollback.do()
+	w.suspect(err)
 }
 
 // state gives a stream's state as of the operations before, to read and to change.

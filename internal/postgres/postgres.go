@@ -152,8 +152,8 @@ func Ready(ctx context.Context, pool *pgxpool.Pool) error {
 }
 
 // ErrOtherLog: the database belongs to another log than the one that is open.
-var ErrOtherLog = errors.New("the database was built from another event log: open the log that it belongs to, " +
-	"or use an empty database (its vault holds the keys of the other log: do not drop it without a backup)")
+var ErrOtherLog = errors.New("the database was built from another event log: open the log that it belongs to. " +
+	"After a restore or a copy of the log, prelude rebuild --yes builds the database from this one, and keeps the vault")
 
 // Belongs notes which log the database belongs to, and refuses another.
 func Belongs(ctx context.Context, dsn, logID string) error {
@@ -179,6 +179,36 @@ func Belongs(ctx context.Context, dsn, logID string) error {
 		return ErrOtherLog
 	}
 	return nil
+}
+
+// Adopt makes the database that of a log. If it was of another, what the readers and consumers
+// have noted goes with that: their positions are the other log's. The vault stays.
+func Adopt(ctx context.Context, dsn, logID string) (changed bool, err error) {
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		return false, fmt.Errorf("connect to the database: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }() // the transaction has ended
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SET LOCAL ROLE prelude_owner"); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `INSERT INTO prelude.log (id) VALUES ($1) ON CONFLICT DO NOTHING`, logID); err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `UPDATE prelude.log SET id = $1 WHERE id <> $1`, logID)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		changed = true
+		_, err = tx.Exec(ctx, `TRUNCATE prelude.checkpoints, prelude.parked, prelude.consumers,
+			prelude.consumed_late, prelude.usage_daily, prelude.snapshots`)
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("make the database this log's: %w", err)
+	}
+	return changed, nil
 }
 
 // ErrOpen says that rows can be seen without an org.

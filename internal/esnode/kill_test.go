@@ -1,0 +1,153 @@
+package esnode
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+const victimWriters = 8
+
+// TestVictim is the process that TestKill kills: a node under load. Every line it writes is an
+// append that was acknowledged.
+func TestVictim(t *testing.T) {
+	dir := os.Getenv("ESNODE_TEST_VICTIM")
+	if dir == "" {
+		t.Skip("it runs in a process of its own")
+	}
+	r := &rig{t: t, dir: dir}
+	began := time.Now()
+	r.start()
+	fmt.Println("started", time.Since(began).Microseconds())
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for w := range victimWriters {
+		all.Go(func() {
+			name := fmt.Sprintf("s-%d-%d", os.Getpid(), w)
+			for rev := int64(noStream); ; rev += 2 {
+				a := r.append(name, rev, fmt.Sprint(name, rev+1), fmt.Sprint(name, rev+2))
+				if a.err != nil || a.wrong != nil {
+					t.Errorf("append: %v %v", a.err, a.wrong)
+					return
+				}
+				mu.Lock()
+				fmt.Println("acknowledged", name, a.rev, a.pos)
+				mu.Unlock()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// acknowledged is an append of two events, as the victim was told where the second is.
+type acknowledged struct {
+	stream   string
+	rev, pos int64
+}
+
+// Nothing that was acknowledged may be missing after the process was killed, however often, and
+// nothing may be there twice.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "esnode")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	rounds, chance := 3, seed(t)
+	if torture() {
+		rounds = 200
+	}
+	var acks []acknowledged
+	var starts []time.Duration
+	for range rounds {
+		told, started := kill(t, dir, 20+chance.IntN(400), time.Duration(chance.IntN(3000))*time.Microsecond)
+		acks, starts = append(acks, told...), append(starts, started)
+	}
+	r := &rig{t: t, dir: dir}
+	began := time.Now()
+	r.start()
+	starts = append(starts, time.Since(began))
+	events := everyEvent(r)
+	r.stop()
+	lost := 0
+	for _, a := range acks {
+		for i := range int64(2) {
+			at, ok := events[id(fmt.Sprint(a.stream, a.rev-i))]
+			if !ok || at.stream != a.stream || at.rev != a.rev-i || i == 0 && at.pos != a.pos {
+				t.Errorf("%v was acknowledged; there is %v", a, at)
+				lost++
+			}
+		}
+	}
+	if c := sum(t, dir); int(c.Events) != len(events) {
+		t.Errorf("%d events are verified, %d were read", c.Events, len(events))
+	}
+	slices.Sort(starts)
+	t.Logf("%d kills, %d appends of 2 events acknowledged, %d events there, lost %d, twice 0; start p50 %s p99 %s",
+		rounds, len(acks), len(events), lost, starts[len(starts)/2], starts[len(starts)*99/100])
+}
+
+// kill runs a victim until it has acknowledged some appends, and a moment longer.
+func kill(t *testing.T, dir string, after int, moment time.Duration) (acks []acknowledged, started time.Duration) {
+	t.Helper()
+	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestVictim$")
+	child.Env = append(os.Environ(), "ESNODE_TEST_VICTIM="+dir)
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	if err == nil {
+		err = child.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		var a acknowledged
+		var micros int64
+		if _, err := fmt.Sscanf(lines.Text(), "acknowledged %s %d %d", &a.stream, &a.rev, &a.pos); err == nil {
+			acks = append(acks, a)
+		} else if _, err := fmt.Sscanf(lines.Text(), "started %d", &micros); err == nil {
+			started = time.Duration(micros) * time.Microsecond
+		}
+		if len(acks) == after {
+			time.AfterFunc(moment, func() { _ = child.Process.Kill() }) // it may have ended, which is told below
+		}
+	}
+	if err := child.Wait(); err == nil || len(acks) < after {
+		t.Fatalf("the child ended by itself after %d appends: %v", len(acks), err)
+	}
+	return acks, started
+}
+
+// everyEvent reads the whole log. Revisions follow each other, positions grow, and nothing is there
+// twice.
+func everyEvent(r *rig) map[uuid.UUID]acknowledged {
+	r.t.Helper()
+	all := map[uuid.UUID]acknowledged{}
+	next := map[string]int64{}
+	last := int64(0)
+	for m, err := range r.each(options()) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		e := m.GetEvent().GetEvent()
+		a := acknowledged{string(e.GetStreamIdentifier().GetStreamName()), int64(e.GetStreamRevision()),
+			int64(e.GetCommitPosition())}
+		own, err := uuidOf(e.GetId())
+		_, twice := all[own]
+		if err != nil || twice || a.rev != next[a.stream] || a.pos <= last {
+			r.t.Fatalf("%v is where revision %d after position %d should be; twice: %t, %v", a, next[a.stream], last,
+				twice, err)
+		}
+		all[own], last = a, a.pos
+		next[a.stream]++
+	}
+	return all
+}

@@ -1,0 +1,129 @@
+package esnode
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
+)
+
+const (
+	sizeStreams = 1000
+	sizeBatch   = 500
+)
+
+// A log may grow without the node growing, or its start taking longer. It does not run beside other
+// tests: it looks at the memory of the process.
+func TestSize(t *testing.T) {
+	few, many := 10_000, 50_000
+	if torture() {
+		many = 5_000_000
+	}
+	small, large := newStoppedRig(t), newStoppedRig(t)
+	small.grow(few)
+	began := time.Now()
+	large.grow(many)
+	filled := time.Since(began)
+	fast, slow := small.startTime(), large.startTime()
+	large.start()
+	before, peak := memory(t), 0
+	seen := 0
+	began = time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	call, err := large.client.Read(ctx, &api.ReadReq{Options: subscribing()})
+	for err == nil {
+		var m *api.ReadResp
+		if m, err = call.Recv(); err != nil || m.GetCaughtUp() != nil {
+			break
+		}
+		if m.GetEvent() == nil {
+			continue
+		}
+		if seen++; seen%(many/20) == 0 {
+			peak = max(peak, memory(t))
+		}
+	}
+	took := time.Since(began)
+	cancel()
+	if err != nil || seen != many {
+		t.Fatalf("%d events of %d came, %v", seen, many, err)
+	}
+	after := memory(t)
+	bytes, err := size(filepath.Join(large.dir, logFile))
+	large.stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d events of 256 B: file %d MB, filled in %s; start with %d events %s, with %d %s; "+
+		"catch-up in %s (%.0f events/s); resident before %d MB, at most %d MB, after %d MB", many, bytes>>20,
+		filled.Round(time.Millisecond), few, fast, many, slow, took.Round(time.Millisecond), float64(many)/took.Seconds(),
+		before>>20, peak>>20, after>>20)
+	if bound := 2*fast + 50*time.Millisecond; slow > bound {
+		t.Errorf("the start takes %s with %d events, more than %s", slow, many, bound)
+	}
+	if grown := peak - before; grown > 128<<20 {
+		t.Errorf("catching up takes %d MB of memory", grown>>20)
+	}
+}
+
+// grow fills the log past the protocol, in large transactions.
+func (r *rig) grow(count int) {
+	r.t.Helper()
+	r.start()
+	defer r.stop()
+	data := []byte(`"` + strings.Repeat("x", 200) + `"`)
+	for n := 0; n < count; n += sizeBatch {
+		turn := n / sizeBatch
+		a := &appending{stream: fmt.Sprint("stream-", turn%sizeStreams),
+			expected: int64(turn/sizeStreams*sizeBatch) - 1}
+		for range sizeBatch {
+			a.events = append(a.events, event{id: uuid.New(), kind: "tested", json: true, data: data})
+		}
+		if _, err := r.node.writer.submit(r.t.Context(), a); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// startTime is the shortest of some starts: what the machine does besides makes one longer.
+func (r *rig) startTime() time.Duration {
+	best := time.Hour
+	for range 5 {
+		began := time.Now()
+		r.start()
+		best = min(best, time.Since(began))
+		r.stop()
+	}
+	return best
+}
+
+func subscribing() *api.ReadReq_Options {
+	o := options()
+	o.CountOption = &api.ReadReq_Options_Subscription{Subscription: &api.ReadReq_Options_SubscriptionOptions{}}
+	return o
+}
+
+// memory is what the process has resident, SQLite's part too, in bytes.
+func memory(t *testing.T) int {
+	t.Helper()
+	runtime.GC()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skipf("nothing says here how much memory a process has: %v", err)
+	}
+	_, rest, _ := strings.Cut(string(text), "VmRSS:")
+	fields := strings.Fields(rest)
+	n, err := strconv.Atoi(fields[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n << 10
+}
