@@ -69,6 +69,9 @@ func (r *Reader) Messages(ctx context.Context, who domain.Principal, id domain.S
 	if err != nil {
 		return List[Message]{}, err
 	}
+	if p.Cursor == "" && p.Asc {
+		from.N = -1 << 62 // what a branch took lies before its first revision
+	}
 	compare, direction := p.order()
 	var states []stateRow
 	var rows []messageRow

@@ -99,7 +99,7 @@ func (p Page) cursor() (cursor, error) {
 	if p.Cursor == "" {
 		c.At, c.ID, c.N = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC), "~", 1<<62
 		if p.Asc {
-			c = cursor{At: time.Unix(0, 0).UTC(), N: -1 << 62}
+			c = cursor{At: time.Unix(0, 0).UTC(), N: -1}
 		}
 		return c, nil
 	}

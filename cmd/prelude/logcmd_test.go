@@ -174,8 +174,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// TestVerify finds what is wrong with a log, says where, and ends with 1.
-func TestVerify(t *testing.T) {
+// TestLogVerify finds what is wrong with a log, says where, and ends with 1.
+func TestLogVerify(t *testing.T) {
 	t.Parallel()
 	n := newNodeRig(t)
 	n.fill("thing-acme_1", 3)

@@ -114,7 +114,7 @@ func (n *nodeRig) append(stream string, expected eventlog.Revision, kind string,
 	n.t.Helper()
 	var at []eventlog.Position
 	for i, d := range data {
-		id := eventlog.EventID([16]byte{7}, eventlog.Stream{Category: stream}, expected+eventlog.Revision(i)+1, kind)
+		id := eventlog.Meta{Step: [16]byte{7}}.EventID(eventlog.Stream{Category: stream}, expected+eventlog.Revision(i)+1, kind)
 		done, err := n.store.Append(n.t.Context(), stream, expected+eventlog.Revision(i), []eventlog.Proposed{
 			{ID: id, Type: kind, Data: []byte(d), Meta: []byte(`{"at":"1","by":"tester","step":"` + noID + `","$causationId":"` + noID + `"}`)}})
 		if err != nil {

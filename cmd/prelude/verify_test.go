@@ -42,9 +42,9 @@ func (r *rig) leftAside() int {
 		+ (SELECT count(*) FROM prelude.checkpoints WHERE version < 0)`)
 }
 
-// TestVerify compares what is served with what the log says, while a server runs; then with rows that somebody
+// TestRebuildVerify compares what is served with what the log says, while a server runs; then with rows that somebody
 // changed, added and took away.
-func TestVerify(t *testing.T) {
+func TestRebuildVerify(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	r.lives(t)
