@@ -27,7 +27,7 @@ test: ## Set up what is missing and run all tests, with the race detector.
 
 torture: ## Run the tests of what takes long in their long form, at the bounds that are promised, and print the figures.
 	@deploy/setup test
-	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m ./internal/eventstore ./internal/esnode ./test/conformance
+	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m -skip TestSpeed ./internal/eventstore ./internal/esnode ./test/conformance
 	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m ./commands
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestFence|TestRows|TestUnpark|TestVersions|TestPeers|TestStalled' ./projections
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover' ./cmd/prelude
