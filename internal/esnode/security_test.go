@@ -3,16 +3,10 @@ package esnode
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -28,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
+	"prelude/internal/eventstore/storetest"
 	"prelude/test/conformance/wire"
 )
 
@@ -36,47 +31,10 @@ const (
 	testPassword = "pass:word ü"
 )
 
-// certificate writes one for 127.0.0.1, signed by itself, and gives the pool that trusts it.
-func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "node"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, kind string, der []byte) string {
-		path := filepath.Join(t.TempDir(), name)
-		block := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
-		if err := os.WriteFile(path, block, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	parsed, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	pool.AddCert(parsed)
-	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "EC PRIVATE KEY", keyDER), pool
-}
-
 // guardedNode listens behind TLS and a password, and on a socket without either.
 func guardedNode(t *testing.T, logger *slog.Logger) (*Node, *x509.CertPool, Config) {
 	t.Helper()
-	cert, key, pool := certificate(t)
+	cert, key, pool := storetest.Certificate(t)
 	dir, err := os.MkdirTemp("", "esnode")
 	if err != nil {
 		t.Fatal(err)
@@ -212,7 +170,7 @@ func TestPlain_ignores_credentials(t *testing.T) {
 
 func TestStart_refuses_half_a_guard(t *testing.T) {
 	t.Parallel()
-	cert, key, _ := certificate(t)
+	cert, key, _ := storetest.Certificate(t)
 	whole := Config{Listen: "0.0.0.0:0", CertFile: cert, KeyFile: key, User: testUser, Password: testPassword}
 	for name, rule := range map[string]struct {
 		change func(c *Config)
@@ -227,7 +185,7 @@ func TestStart_refuses_half_a_guard(t *testing.T) {
 		"nothing":                  {func(c *Config) { *c = Config{Listen: "0.0.0.0:0"} }, "loopback addresses only"},
 		"a user with a colon":      {func(c *Config) { c.User = "a:b" }, "colon"},
 		"a file that is not there": {func(c *Config) { c.CertFile += "x" }, "load the event store's certificate"},
-		"a key that does not fit": {func(c *Config) { _, c.KeyFile, _ = certificate(t) },
+		"a key that does not fit": {func(c *Config) { _, c.KeyFile, _ = storetest.Certificate(t) },
 			"load the event store's certificate"},
 	} {
 		cfg := whole
@@ -244,7 +202,7 @@ func TestStart_refuses_half_a_guard(t *testing.T) {
 // the check before.
 func TestStart_listens_anywhere_with_a_guard(t *testing.T) {
 	t.Parallel()
-	cert, key, _ := certificate(t)
+	cert, key, _ := storetest.Certificate(t)
 	// An address of nobody's: it gets as far as the attempt to listen.
 	_, err := Start(t.Context(), Config{
 		Dir: t.TempDir(), Listen: "192.0.2.1:0", CertFile: cert, KeyFile: key,
