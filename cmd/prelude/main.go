@@ -44,6 +44,7 @@ type cli struct {
 	Audit   auditCmd   `cmd:"" help:"Replay who did what, from the log alone."`
 	Rebuild rebuildCmd `cmd:"" help:"Drop what is built from the log; the next start builds it anew."`
 	Org     orgCmd     `cmd:"" help:"Make orgs and issue keys of their owners."`
+	Vault   vaultCmd   `cmd:"" help:"Back up the keys of texts, restore them, rotate the master key."`
 	Doctor  doctorCmd  `cmd:"" help:"Say what is wrong with each part, and how to mend it."`
 	Version versionCmd `cmd:"" help:"Print the version."`
 }

@@ -135,7 +135,7 @@ func TestDoctor(t *testing.T) {
 	if err != nil || strings.Contains(out, "wrong") || strings.Count(out, "ok ") != 9 {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	contains(t, out, "a running prelude has it, and answers", "version 1, the program's own", "opens the vault")
+	contains(t, out, "a running prelude has it, and answers", ", the program's own", "opens the vault")
 	r.stop()
 	for name, c := range map[string]struct{ args, want []string }{
 		"a database that is away": {[]string{"--database-url", "postgres://nobody@127.0.0.1:1/none"},
