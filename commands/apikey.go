@@ -56,7 +56,7 @@ func (h APIKeys) Issue(ctx context.Context, cmd IssueKey, meta Meta) (Left[apike
 	if err != nil {
 		return Left[apikey.Key]{}, "", err
 	}
-	if !there {
+	if !there || !u.Active() {
 		return Left[apikey.Key]{}, "", errNoUser
 	}
 	if meta.rule, err = ownersToo(meta.By, u, rule); err != nil {

@@ -25,6 +25,9 @@ func (h Sessions) Branch(ctx context.Context, cmd BranchSession, meta Meta) (Ses
 	if err != nil {
 		return Session{}, err
 	}
+	if from.ExpiredAt != nil {
+		return Session{}, domain.ErrErased
+	}
 	if from.DeletedAt != nil {
 		return Session{}, domain.ErrDeleted
 	}
@@ -41,7 +44,11 @@ func (h Sessions) Branch(ctx context.Context, cmd BranchSession, meta Meta) (Ses
 			if err != nil {
 				return nil, err
 			}
-			return s.Branch(b, h.Now())
+			events, err := s.Branch(b, h.Now())
+			if err != nil || len(events) == 0 {
+				return nil, err
+			}
+			return events, h.ensureSession(ctx, b.New)
 		})
 }
 

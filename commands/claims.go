@@ -18,6 +18,7 @@ const (
 	presetName = "preset"
 	handleName = "handle"
 	orgName    = "org"
+	turnName   = "turn" // of the owner who is being erased
 )
 
 // freeAfter is how long the slug of a deleted preset is kept for it.
@@ -77,6 +78,8 @@ func (e *Engine) abandoned(ctx context.Context, s eventlog.Stream, c claim.Claim
 			eventlog.PresetStream(o, domain.PresetID(c.Thing)))
 		long := p.DeletedAt != nil && e.Now().Sub(*p.DeletedAt) >= freeAfter
 		return !there || long || presetClaim(o, p.Scope, p.Owner, p.Slug) != s, err
+	case turnName:
+		return true, nil // whoever took it should have come to its end long ago
 	case handleName:
 		_, there, err := exists[user.User, user.Event](ctx, e,
 			eventlog.UserStream(o, domain.UserID(c.Thing)))

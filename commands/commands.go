@@ -223,6 +223,9 @@ func (e *Engine) bodyMAC(ctx context.Context, s eventlog.Stream, m Meta) (string
 	if err != nil {
 		return "", err
 	}
+	if keys[id] == nil {
+		return "", domain.ErrErased // a moment ago
+	}
 	return base64.RawStdEncoding.EncodeToString(keys[id].MAC("body|"+s.Category, m.Body)[:16]), nil
 }
 

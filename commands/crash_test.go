@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"reflect"
 	"regexp"
 	"strings"
@@ -110,7 +111,8 @@ func killables() map[string]killable {
 		return func(r *rig, id any, m Meta) error { return do(r.sessions(), r.t.Context(), id.(domain.SessionID), m) }
 	}
 	nothing := func(*rig) any { return nil }
-	return map[string]killable{
+	all := erasures()
+	maps.Copy(all, map[string]killable{
 		"found an org": {nothing, func(r *rig, _ any, _ Meta) error {
 			_, err := Orgs{Engine: r.Engine, MAC: mac}.Create(r.t.Context(), "acme", "Acme")
 			return err
@@ -165,7 +167,8 @@ func killables() map[string]killable {
 			_, err := h.Branch(ctx, BranchSession{Session: id}, m)
 			return err
 		})},
-	}
+	})
+	return all
 }
 
 // A command is given, and the process killed at each of its appends, before it and after it. The same command given

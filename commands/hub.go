@@ -215,6 +215,17 @@ func (h *Hub) interrupt() {
 	}
 }
 
+// Erased ends the replies to a person who was erased: nobody may follow them, nor keep them.
+func (h *Hub) Erased(o domain.OrgID, user domain.UserID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, r := range h.replies {
+		if r.Org == o && r.Owner == user {
+			r.cancel(cancelledBy{})
+		}
+	}
+}
+
 // Busy counts the replies that are under way.
 func (h *Hub) Busy() int {
 	h.mu.Lock()

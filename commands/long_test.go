@@ -224,7 +224,7 @@ func TestSnapshotSchema(t *testing.T) {
 	at := noon
 	b, err := json.Marshal(storedFold[session.Session]{State: session.Session{ID: "ses_1", Org: acme, Owner: olga,
 		Title: domain.Secret{Key: "s.1.1", Sealed: []byte("x")}, Preset: &session.PresetRef{ID: "prs_1"},
-		Model: "demo", Messages: 2, Events: 4, CreatedAt: at, UpdatedAt: at, DeletedAt: &at,
+		Model: "demo", Messages: 2, Events: 4, CreatedAt: at, UpdatedAt: at, DeletedAt: &at, ExpiredAt: &at,
 		UnderWay: &session.UnderWay{Reply: "rpl_1", Producer: session.Producer{Instance: "one", Boot: 1}, Until: at}}})
 	if err != nil {
 		t.Fatal(err)
@@ -233,8 +233,8 @@ func TestSnapshotSchema(t *testing.T) {
 		`"Preset":{"id":"prs_1","name":"","version":0},"Variables":null,"Model":"demo","Messages":2,"Events":4,` +
 		`"UnderWay":{"Reply":"rpl_1","Message":"","Preset":null,"Model":"","Producer":{"instance":"one","boot":1},` +
 		`"Until":"2026-03-01T12:00:00Z"},"CreatedAt":"2026-03-01T12:00:00Z","UpdatedAt":"2026-03-01T12:00:00Z",` +
-		`"DeletedAt":"2026-03-01T12:00:00Z"},"recent":null}`
-	if string(b) != want || snapshotSchema != 1 {
+		`"DeletedAt":"2026-03-01T12:00:00Z","ExpiredAt":"2026-03-01T12:00:00Z"},"recent":null}`
+	if string(b) != want || snapshotSchema != 2 {
 		t.Errorf("schema %d is\n%s", snapshotSchema, b)
 	}
 }

@@ -103,15 +103,8 @@ func (h Orgs) IssueOwnerKey(ctx context.Context, slug string) (Founding, error) 
 // Identify gives the log's id. A log without one gets one.
 func (e *Engine) Identify(ctx context.Context) (id string, err error) {
 	for {
-		for rec, err := range e.Log.Read(ctx, eventlog.IdentityStream, eventlog.Last, eventlog.Backwards) {
-			if err != nil {
-				return "", err
-			}
-			identified, ok := rec.Event.(eventlog.Identified)
-			if !ok {
-				return "", errors.New("the log's identity stream holds something else")
-			}
-			return identified.Log, nil
+		if id, err := e.Log.Identity(ctx); id != "" || err != nil {
+			return id, err
 		}
 		meta := eventlog.Meta{Job: "setup", Command: uuid.New(), Step: uuid.New(), At: e.Now()}
 		_, _, err = e.Log.Append(ctx, eventlog.IdentityStream, eventlog.None, meta,

@@ -31,6 +31,10 @@ func (h Sessions) produce(r *Run, t turn, end ender) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
 		defer cancel()
 		pos, won, err := end(ctx, r, e, ended)
+		if errors.Is(err, domain.ErrErased) { // while it was made: that it was, is kept
+			e.Text, e.Tools = "", ""
+			pos, won, err = end(ctx, r, e, ended)
+		}
 		if err != nil {
 			h.Logger.Error("a reply's end is not recorded", "reply", r.Reply, "error", err)
 			e = session.Lost(r.Reply)

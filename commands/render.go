@@ -50,6 +50,7 @@ type Preview struct {
 	Plan     receipt.Plan
 	Preset   *session.PresetVersion
 	Values   preset.Values
+	Erased   bool // there is no next request: the session's texts are destroyed
 }
 
 // Preview assembles the next request of a session of the caller's.
@@ -57,6 +58,9 @@ func (h Sessions) Preview(ctx context.Context, who domain.Principal, id domain.S
 	s, err := h.mine(ctx, who, id)
 	if err != nil {
 		return Preview{}, err
+	}
+	if erased, err := h.erased(ctx, s); err != nil || erased {
+		return Preview{Erased: erased}, err
 	}
 	t, err := h.resolve(ctx, s, PostMessage{}, who)
 	if err != nil {
@@ -70,4 +74,14 @@ func (h Sessions) Preview(ctx context.Context, who domain.Principal, id domain.S
 		return Preview{}, err
 	}
 	return Preview{Assembly: b.Done(), Plan: t.plan, Preset: t.preset, Values: t.values}, nil
+}
+
+// erased says whether a session's own key, or its owner's in it, is gone: they are made with the session.
+func (h Sessions) erased(ctx context.Context, s session.Session) (bool, error) {
+	if s.ExpiredAt != nil {
+		return true, nil
+	}
+	whole, owners := domain.SessionKey(s.Org, s.ID), domain.AuthorKey(s.Org, s.ID, s.Owner)
+	keys, err := h.Log.Keys.Find(ctx, whole, owners)
+	return err == nil && (keys[whole] == nil || keys[owners] == nil), err
 }

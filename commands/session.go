@@ -134,9 +134,14 @@ func (h Sessions) Start(ctx context.Context, cmd StartSession, meta Meta) (Sessi
 			if err != nil || len(events) == 0 {
 				return nil, err
 			}
-			return events, h.Log.Keys.Ensure(ctx, domain.SessionKey(n.Org, n.ID),
-				domain.AuthorKey(n.Org, n.ID, n.Owner))
+			return events, h.ensureSession(ctx, n)
 		})
+}
+
+// ensureSession makes the keys of a session. The author's comes first: by that the session is found when its owner
+// is erased.
+func (e *Engine) ensureSession(ctx context.Context, n session.New) error {
+	return e.Log.Keys.Ensure(ctx, domain.AuthorKey(n.Org, n.ID, n.Owner), domain.SessionKey(n.Org, n.ID))
 }
 
 // target checks what is to answer in a session.

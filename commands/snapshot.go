@@ -31,7 +31,7 @@ const (
 	snapshotEvery = 500
 	// snapshotSchema is the version of what is in them. It changes with the fold of a session: what it means, or
 	// how it is written.
-	snapshotSchema = 1
+	snapshotSchema = 2
 )
 
 // snapshotted says whether a stream's fold is kept: that of sessions, which grow long and hold no open texts.

@@ -326,6 +326,11 @@ func (e *Engine) prove(ctx context.Context, t turn, whole domain.KeyID) (receipt
 	if err != nil {
 		return receipt.Manifest{}, err
 	}
+	for _, id := range ids {
+		if keys[id] == nil {
+			return receipt.Manifest{}, domain.ErrErased // a moment ago
+		}
+	}
 	return t.assembly.Manifest(t.plan, whole, func(key domain.KeyID, text []byte) []byte {
 		return keys[key].MAC(receipt.Format, text)
 	}), nil

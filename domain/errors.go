@@ -72,6 +72,8 @@ var (
 		Detail: "There is no such thing, or it is not yours to see."}
 	ErrDeleted = &Error{Kind: Conflict, Code: "deleted",
 		Detail: "It is deleted: restore it first."}
+	ErrErased = &Error{Kind: Conflict, Code: "erased",
+		Detail: "Its texts were erased: nothing can be added."}
 	ErrStale = &Error{Kind: Stale, Code: "precondition_failed",
 		Detail: "It has changed since: read it again and send its ETag in If-Match."}
 )

@@ -3,6 +3,7 @@ package projections
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -31,6 +32,9 @@ func applyRights(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error 
 			if err := putUser(b, rec, e); err != nil {
 				return err
 			}
+		case user.Erased:
+			b.Queue(`UPDATE users SET state = state || jsonb_build_object('ErasedAt', $3::text)
+				WHERE org = $1 AND id = $2`, e.Org, e.User, e.At.Format(time.RFC3339Nano))
 		case apikey.Issued:
 			b.Queue(`INSERT INTO api_keys
 				(id, org, user_id, name, hash, created_at, expires_at, pos)

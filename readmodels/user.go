@@ -160,6 +160,9 @@ func (r *Reader) Credential(ctx context.Context, id domain.APIKeyID) (domain.Cre
 	if err := json.Unmarshal(row.State, &u); err != nil {
 		return domain.Credential{}, wrap("read a user", err)
 	}
+	if !u.Active() {
+		return domain.Credential{}, domain.ErrNotFound // who was erased has no keys
+	}
 	return domain.Credential{Principal: domain.Principal{Org: key.Org, User: key.UserID, Key: id, Role: u.Role},
 		Hash: key.Hash, ExpiresAt: key.ExpiresAt, RevokedAt: key.RevokedAt}, nil
 }

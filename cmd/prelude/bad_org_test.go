@@ -29,7 +29,8 @@ func (r *rig) everything() things {
 
 // bodyOf is what a route takes.
 var bodyOf = map[string]doc{"edit-preset": {"name": "N"}, "move-label": {"version": 1}, "edit-session": {"title": "T"},
-	"apply-preset": {"model": "demo"}, "post-message": {"content": "Hi"}}
+	"apply-preset": {"model": "demo"}, "post-message": {"content": "Hi"},
+	"erase-user": {"confirm": "usr_00000000000000000000000000"}}
 
 // TestBadOrg asks every route of the document that takes an id, for another org's and for nobody's: the answers
 // are the same, byte for byte.

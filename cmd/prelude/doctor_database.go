@@ -10,6 +10,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"prelude/domain"
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
 	"prelude/internal/pgserver"
 	"prelude/internal/postgres"
 	"prelude/internal/vault"
@@ -140,12 +143,49 @@ func presetsTable() string { return projections.ViewsReader().Schema() + ".prese
 func (p patient) vault(ctx context.Context, conn *pgx.Conn) finding {
 	fresh, err := vault.Fresh(ctx, conn)
 	key, f := p.master(fresh && err == nil)
+	found, cut := vault.Look(ctx, conn, p.cfg.masterKey())
 	switch {
 	case err != nil:
 		f.err = fmt.Errorf("look at the vault: %w", err)
-	case f.err == nil && !fresh:
+	case cut != nil:
+		f.err = cut
+	case found == vault.Completed:
+		f.note, f.err = "the next start will find: "+found, nil
+	case f.err == nil && fresh:
+		return p.age(ctx, conn, f) // there may be a log already
+	case f.err == nil:
 		f.note += " opens the vault"
-		f.err = vault.Check(ctx, conn, key)
+		if f.err = vault.Check(ctx, conn, key); f.err == nil {
+			return p.age(ctx, conn, f)
+		}
+	}
+	return f
+}
+
+// age holds the vault against the log's end, where the log can be read without starting anything.
+func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
+	cfg := eventstore.Config{Address: p.cfg.EventStore, Logger: p.logger}
+	if p.cfg.EventStore == "" {
+		cfg.Socket = p.cfg.socketPath()
+		if running, err := locked(p.cfg.path("log/lock")); err != nil || !running {
+			return f // what is wrong with it is told where the log is looked at
+		}
+	}
+	store, err := eventstore.Open(cfg)
+	if err != nil {
+		return f
+	}
+	defer func() { _ = store.Close() }() // it was only read
+	named, lacking, err := unknownKeys(ctx, &eventlog.Log{Store: store},
+		func(ctx context.Context, ids []domain.KeyID) (int, error) { return vault.Unknown(ctx, conn, ids) })
+	f.mend = "restore the newest backup of the vault: prelude vault restore"
+	switch {
+	case err != nil:
+		f.err = fmt.Errorf("hold the vault against the log: %w", err)
+	case lacking > 0:
+		f.err = errors.New(olderVault(named, lacking))
+	default:
+		f.note += fmt.Sprintf(", which has all %d keys of the log's newest events", named)
 	}
 	return f
 }

@@ -47,6 +47,7 @@ type cli struct {
 	Log         logCmd         `cmd:"" help:"Back up, restore, verify, copy, compact and watch the log."`
 	Node        nodeCmd        `cmd:"" help:"Serve the log alone, on --listen; the first line printed is its address."`
 	Org         orgCmd         `cmd:"" help:"Make orgs and issue keys of their owners."`
+	Vault       vaultCmd       `cmd:"" help:"Back up the keys of texts, restore them, rotate the master key."`
 	Doctor      doctorCmd      `cmd:"" help:"Say what is wrong with each part, and how to mend it."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }

@@ -33,6 +33,7 @@ func (migrateCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 type orgCmd struct {
 	Create orgCreateCmd `cmd:"" help:"Make an org and print a key of its owner."`
 	Key    orgKeyCmd    `cmd:"" help:"Issue one more key of an org's first owner."`
+	Policy orgPolicyCmd `cmd:"" help:"Show what holds for all in an org, or change it."`
 }
 
 type orgCreateCmd struct {

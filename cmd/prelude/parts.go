@@ -236,6 +236,9 @@ func (p *parts) openVault(ctx context.Context) error {
 	if err := p.cfg.folder(); err != nil {
 		return err
 	}
+	if err := p.settle(ctx); err != nil {
+		return err
+	}
 	key, made, err := vault.MasterKey(p.cfg.masterKey(), fresh)
 	if err != nil {
 		return err

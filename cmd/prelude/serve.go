@@ -17,6 +17,7 @@ import (
 	"prelude/domain/apikey"
 	"prelude/domain/completion"
 	"prelude/domain/session"
+	"prelude/domain/user"
 	"prelude/internal/api"
 	"prelude/internal/authn"
 	"prelude/internal/bus"
@@ -43,6 +44,9 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	began := time.Now()
 	p, err := openAll(ctx, cfg, logger, true)
 	if err != nil {
+		return errors.Join(err, listener.Close(), p.Close())
+	}
+	if err := p.startVault(ctx); err != nil {
 		return errors.Join(err, listener.Close(), p.Close())
 	}
 	srv, err := newServer(ctx, p, listener)
@@ -133,22 +137,23 @@ func (s *server) wire(producer session.Producer) {
 		Sessions: commands.Sessions{Engine: e, Hub: s.hub, Producer: producer, Gone: s.gone, CancelAt: s.relay.Cancel},
 		Users:    commands.Users{Engine: e, MAC: s.vault.MasterMAC},
 		APIKeys:  commands.APIKeys{Engine: e},
+		Vault:    s.vault,
 		Read:     read, Progress: s.progress, Relay: s.relay, Log: s.log,
 		Readers: looked{s.engine, s.progress, s.readers}, LogID: s.logID, Version: version,
 		Ready: s.wrong, Stopping: s.stopping, Logger: s.logger,
 	}
 	s.api.Authn = authn.New(read, func(ctx context.Context) { s.api.AtEnd(ctx, projections.Rights) },
 		s.progress.Watched)
-	e.Watched = s.progress.Watched
+	e.Watched, s.vault.Watched = s.progress.Watched, s.progress.Watched
 	s.http = &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
 	s.live = &projections.Live{Log: s.log, Progress: s.progress, Logger: s.logger,
-		Of: told, Seen: []func(eventlog.Record){s.seen}, Forget: []func(){e.Forget, s.api.Authn.Forget}}
+		Of: told, Seen: []func(eventlog.Record){s.seen}, Forget: []func(){e.Forget, s.api.Authn.Forget, s.vault.Forget}}
 }
 
 // told are the events of which seen must know more than that they happened.
 var told = []any{session.ReplyCompleted{}, session.ReplyFailed{}, session.ReplyCancelled{}, completion.Ended{},
-	apikey.Revoked{}}
+	session.Expired{}, user.Erased{}, apikey.Revoked{}}
 
 // seen tells those who keep something in memory what has happened.
 func (s *server) seen(rec eventlog.Record) {
@@ -162,6 +167,13 @@ func (s *server) seen(rec eventlog.Record) {
 		s.hub.Ended(ev.Reply)
 	case completion.Ended:
 		s.hub.Ended(domain.ReplyID(rec.Stream.Object()))
+	case session.Expired:
+		s.vault.Forget()
+	case user.Erased:
+		s.vault.Forget()
+		s.parts.engine.Forget() // states hold what was appended here open
+		s.api.Authn.Erase(ev.User)
+		s.hub.Erased(ev.Org, ev.User)
 	case apikey.Revoked:
 		s.api.Authn.Revoke(domain.APIKeyID(rec.Stream.Object()))
 	}
@@ -208,6 +220,10 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	})
 	g.Go(func() error { return s.prepare(ctx, started) })
+	g.Go(func() error {
+		s.keepHouse(work)
+		return nil
+	})
 	g.Go(func() error {
 		<-ctx.Done()
 		defer stopWork()
@@ -266,6 +282,7 @@ func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
 		return ended(ctx, err)
 	}
 	s.progress.Wait(ctx, projections.Views, last)
+	s.houseOnce(ctx)
 	s.ready.Store(true)
 	return ended(ctx, s.hello())
 }

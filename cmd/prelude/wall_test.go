@@ -31,6 +31,7 @@ var outside = map[string]string{
 	"public.goose_db_version": "bookkeeping without texts: migrations",
 	"vault.keys":              "a schema on which the inner roles but its own have no rights",
 	"vault.master":            "a schema on which the inner roles but its own have no rights",
+	"vault.applied":           "a schema on which the inner roles but its own have no rights",
 }
 
 // TestWall walks pg_class: every table is walled by org, or stands above.

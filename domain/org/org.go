@@ -1,5 +1,5 @@
 // Package org is an organization: the wall around everything that its people make. It decides that
-// an org is founded once.
+// an org is founded once, and its policies.
 package org
 
 import (
@@ -29,6 +29,7 @@ type Org struct {
 	Slug      string
 	Name      string
 	FoundedAt time.Time
+	Policy    Policy
 }
 
 // Evolve returns o as e left it.
@@ -36,6 +37,8 @@ func (o Org) Evolve(e Event) Org {
 	switch e := e.(type) {
 	case Founded:
 		o.ID, o.Slug, o.Name, o.FoundedAt = e.Org, e.Slug, e.Name, e.At
+	case PolicySet:
+		o.Policy = o.Policy.evolve(e)
 	}
 	return o
 }

@@ -43,12 +43,18 @@ func TestFound(t *testing.T) {
 	)
 }
 
-// invariants of an org: it is founded once, with a name and a slug that are valid, and stays what it was.
+// invariants of an org: it is founded once, with a name and a slug that are valid, and stays what it was; what its
+// policies have destroyed never becomes less.
 func invariants(t *rapid.T, s domaintest.Step[org.Org, org.Event]) {
-	if len(s.History) > 1 {
-		t.Fatalf("it was founded %d times", len(s.History))
+	for i, e := range s.History {
+		if _, first := e.(org.Founded); first != (i == 0) {
+			t.Fatalf("event %d is %+v", i, e)
+		}
 	}
-	if (s.After.ID != "") != (len(s.History) == 1) {
+	if p := s.After.Policy; p.GoneBefore.Before(s.Before.Policy.GoneBefore) || p.RetentionDays < 0 {
+		t.Fatalf("after %+v the policy is %+v", s.Before.Policy, p)
+	}
+	if (s.After.ID != "") != (len(s.History) > 0) {
 		t.Fatalf("it is %+v after %d events", s.After, len(s.History))
 	}
 	if s.After.ID != "" && (!domain.ValidSlug(s.After.Slug) || strings.TrimSpace(s.After.Name) == "") {
@@ -58,7 +64,10 @@ func invariants(t *rapid.T, s domaintest.Step[org.Org, org.Event]) {
 
 func TestNoDecisionsBreakAnOrg(t *testing.T) {
 	t.Parallel()
-	domaintest.Walk(t, func(t *rapid.T, _ int) domaintest.Decision[org.Org, org.Event] {
+	domaintest.Walk(t, func(t *rapid.T, step int) domaintest.Decision[org.Org, org.Event] {
+		if rapid.Bool().Draw(t, "policy") {
+			return retain(rapid.SampledFrom([]int{-1, 0, 1, 30, 40_000}).Draw(t, "days"), noon.AddDate(0, 0, step))
+		}
 		return found(rapid.SampledFrom([]string{"acme", "Acme", "", "b"}).Draw(t, "slug"),
 			rapid.SampledFrom([]string{"Acme", "", "\xff"}).Draw(t, "name"))
 	}, invariants)

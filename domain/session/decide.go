@@ -111,6 +111,8 @@ func (s Session) writable() error {
 	switch {
 	case !s.Exists():
 		return domain.ErrNotFound
+	case s.ExpiredAt != nil:
+		return domain.ErrErased
 	case s.DeletedAt != nil:
 		return domain.ErrDeleted
 	}

@@ -23,6 +23,7 @@ type Session struct {
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	DeletedAt *time.Time
+	ExpiredAt *time.Time // its texts are destroyed
 }
 
 // UnderWay is a reply that has not ended.
@@ -70,6 +71,9 @@ func (s Session) Evolve(e Event) Session {
 	case Renamed:
 		s.Title = e.Title
 		return s.touched(e.At)
+	case Expired: // its last activity stays what it was
+		at := e.At
+		s.ExpiredAt = &at
 	case Deleted:
 		at := e.At
 		s.DeletedAt = &at

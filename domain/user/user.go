@@ -1,5 +1,5 @@
 // Package user is a person in an org, with a handle, a name and a role. It decides who joins as
-// what.
+// what, and that who was erased stays so.
 package user
 
 import (
@@ -24,7 +24,17 @@ type Joined struct {
 	At     time.Time     `json:"at"`
 }
 
+// Erased ended the person's part in the org: all keys of what they wrote are destroyed, now and after
+// every restore. It holds no text, and is never undone.
+type Erased struct {
+	User domain.UserID `json:"user"`
+	Org  domain.OrgID  `json:"org"`
+	By   domain.UserID `json:"by"`
+	At   time.Time     `json:"at"`
+}
+
 func (Joined) userEvent() {}
+func (Erased) userEvent() {}
 
 // User is what a user's events leave. Handle and Name are as the events hold them.
 type User struct {
@@ -34,6 +44,7 @@ type User struct {
 	Name     domain.Secret
 	Role     domain.Role
 	JoinedAt time.Time
+	ErasedAt *time.Time
 }
 
 // Evolve returns u as e left it.
@@ -42,6 +53,9 @@ func (u User) Evolve(e Event) User {
 	case Joined:
 		u.ID, u.Org, u.Handle, u.Name, u.Role = e.User, e.Org, e.Handle, e.Name, e.Role
 		u.JoinedAt = e.At
+	case Erased:
+		at := e.At
+		u.ErasedAt = &at
 	}
 	return u
 }
@@ -70,6 +84,20 @@ func (u User) Join(n Newcomer, at time.Time) ([]Event, error) {
 		Role: n.Role, By: n.By, At: at,
 	}}, nil
 }
+
+// Erase decides that all the person wrote is to be destroyed.
+func (u User) Erase(by domain.UserID, at time.Time) ([]Event, error) {
+	switch {
+	case u.ID == "":
+		return nil, domain.ErrNotFound
+	case u.ErasedAt != nil:
+		return nil, nil
+	}
+	return []Event{Erased{User: u.ID, Org: u.Org, By: by, At: at}}, nil
+}
+
+// Active says whether the person belongs to the org, and was not erased.
+func (u User) Active() bool { return u.ID != "" && u.ErasedAt == nil }
 
 func (n Newcomer) check() error {
 	var f domain.Faults

@@ -73,10 +73,31 @@ func TestJoin(t *testing.T) {
 	)
 }
 
-// invariants of a user: they join once; handle and name are under the person's own key; the role is one.
+func erase(u user.User) ([]user.Event, error) { return u.Erase("usr_0", noon) }
+
+func TestEraseAUser(t *testing.T) {
+	t.Parallel()
+	there := joined(newcomer(nil))
+	erased := user.Erased{User: "usr_1", Org: "org_1", By: "usr_0", At: noon}
+	type is = domaintest.Case[user.User, user.Event]
+	domaintest.Run(t,
+		is{Name: "a person is erased", Given: there, When: erase, Then: []user.Event{erased}},
+		is{Name: "who was erased stays so", Given: append(there, erased), When: erase},
+		is{Name: "and does not join again", Given: append(there, erased), When: join(nil)},
+		is{Name: "nobody is erased who is not there", When: erase, Refused: domain.ErrNotFound},
+	)
+	if u := domaintest.Fold[user.User](there...); !u.Active() || u.Evolve(erased).Active() || (user.User{}).Active() {
+		t.Error("only who is there and was not erased is active")
+	}
+}
+
+// invariants of a user: they join once and are erased once, after that; handle and name are under the person's own
+// key; the role is one.
 func invariants(t *rapid.T, s domaintest.Step[user.User, user.Event]) {
-	if len(s.History) > 1 {
-		t.Fatalf("they joined %d times", len(s.History))
+	for i, e := range s.History {
+		if _, joined := e.(user.Joined); joined != (i == 0) || i > 1 {
+			t.Fatalf("event %d is %+v", i, e)
+		}
 	}
 	u := s.After
 	if u.ID == "" {
@@ -91,6 +112,9 @@ func invariants(t *rapid.T, s domaintest.Step[user.User, user.Event]) {
 func TestNoDecisionsBreakAUser(t *testing.T) {
 	t.Parallel()
 	domaintest.Walk(t, func(t *rapid.T, _ int) domaintest.Decision[user.User, user.Event] {
+		if rapid.Bool().Draw(t, "erase") {
+			return erase
+		}
 		handle := rapid.SampledFrom([]string{"ann", "Ann", ""}).Draw(t, "handle")
 		role := rapid.SampledFrom([]domain.Role{domain.Owner, domain.Auditor, "x"}).Draw(t, "role")
 		return join(func(n *user.Newcomer) { n.Handle, n.Role = handle, role })

@@ -43,6 +43,7 @@ type Server struct {
 	Sessions commands.Sessions
 	Users    commands.Users
 	APIKeys  commands.APIKeys
+	Vault    commands.Eraser
 	Read     *readmodels.Reader
 	Authn    *authn.Authenticator
 	Progress Progress

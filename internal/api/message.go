@@ -68,7 +68,7 @@ func messageOf(m readmodels.Message) messageBody {
 	content := m.Text.Text
 	b.Content = &content
 	if m.Text.Gone {
-		b.Content, b.Withheld = nil, "erased"
+		b.Content, b.Withheld = nil, erased
 	}
 	if m.Role == "user" {
 		b.Author, b.Reply = text(string(m.Author)), text(string(m.Reply))

@@ -79,7 +79,7 @@ func receiptOf(r readmodels.Receipt, include bool) receiptBody {
 		b.Parameters = &settings
 	}
 	if r.Variables == nil || r.Parameters == nil {
-		b.Withheld = "erased"
+		b.Withheld = erased
 	}
 	for i, p := range r.Parts {
 		b.Parts[i].Withheld = text(p.Withheld)
@@ -140,6 +140,10 @@ func previewOf(p commands.Preview) receiptBody {
 			Tokens: receipt.Tokens(n)})
 	}
 	b := manifestOf(m, p.Preset)
+	if p.Erased {
+		b.Withheld = erased
+		return b
+	}
 	settings := settingsOf(p.Plan.Settings)
 	b.Variables, b.Parameters, b.Complete = p.Values, &settings, true
 	if b.Variables == nil {

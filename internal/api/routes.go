@@ -51,6 +51,7 @@ func (s *Server) routes() {
 	route(s, get, "/v1/me", 200, "me", "Who you are", s.me)
 	route(s, get, "/v1/users", 200, "list-users", "List users", s.listUsers)
 	route(s, get, "/v1/users/{id}", 200, "get-user", "A user", s.getUser)
+	route(s, post, "/v1/users/{id}/erase", 202, "erase-user", "Destroy all that a user wrote", s.eraseUser)
 	route(s, post, "/v1/users", 201, "add-user", "Add a user to the org", s.addUser)
 	route(s, get, "/v1/api-keys", 200, "list-api-keys", "List API keys", s.listKeys)
 	route(s, post, "/v1/api-keys", 201, "issue-api-key", "Issue an API key", s.issueKey)

@@ -115,8 +115,11 @@ func sessionOf(s session.Session) sessionBody {
 	if s.UnderWay != nil {
 		b.ReplyUnderWay = text(string(s.UnderWay.Reply))
 	}
-	if s.Title.Gone || s.Variables.Gone {
-		b.Withheld = "erased"
+	if s.Title.Gone || s.Variables.Gone || s.ExpiredAt != nil {
+		b.Withheld = erased
+	}
+	if s.Variables.Gone {
+		b.Variables = nil
 	}
 	if s.Variables.Text != "" && json.Unmarshal([]byte(s.Variables.Text), &b.Variables) != nil {
 		b.Variables = preset.Values{}

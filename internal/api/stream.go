@@ -151,6 +151,7 @@ type (
 		Cost      int64         `json:"cost_micros"`
 		Model     string        `json:"model"`
 		Position  string        `json:"position"`
+		Withheld  string        `json:"withheld,omitempty"`
 	}
 	failedData struct {
 		Reply     string `json:"reply"`
@@ -158,10 +159,12 @@ type (
 		Detail    string `json:"detail"`
 		Retryable bool   `json:"retryable"`
 		Partial   int    `json:"partial_bytes"`
+		Withheld  string `json:"withheld,omitempty"`
 	}
 	cancelledData struct {
-		Reply   string `json:"reply"`
-		Partial int    `json:"partial_bytes"`
+		Reply    string `json:"reply"`
+		Partial  int    `json:"partial_bytes"`
+		Withheld string `json:"withheld,omitempty"`
 	}
 )
 
@@ -332,13 +335,13 @@ func (s *Server) sendEnd(w *events, b messageBody, at eventlog.Position) {
 	id := offsetID(b.ID, b.TextBytes)
 	switch {
 	case b.Status == "cancelled":
-		w.send(id, "reply.cancelled", cancelledData{b.ID, b.TextBytes})
+		w.send(id, "reply.cancelled", cancelledData{b.ID, b.TextBytes, b.Withheld})
 	case b.Error != nil:
 		w.send(id, "reply.failed", failedData{b.ID, b.Error.Code, b.Error.Detail, b.Error.Retryable,
-			b.TextBytes})
+			b.TextBytes, b.Withheld})
 	default:
 		d := completedData{Reply: b.ID, TextBytes: b.TextBytes, Cost: b.CostMicros, Model: b.Model,
-			Position: s.token(at)}
+			Position: s.token(at), Withheld: b.Withheld}
 		if b.Finish != nil {
 			d.Finish = *b.Finish
 		}

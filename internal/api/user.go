@@ -24,8 +24,8 @@ type userBody struct {
 func userOf(u user.User) userBody {
 	b := userBody{ID: string(u.ID), Handle: text(u.Handle.Text), Name: text(u.Name.Text),
 		Role: string(u.Role), CreatedAt: Time{u.JoinedAt}}
-	if u.Name.Gone {
-		b.Withheld = "erased"
+	if u.Name.Gone || u.ErasedAt != nil {
+		b.Withheld, b.Handle, b.Name = erased, nil, nil
 	}
 	return b
 }

@@ -42,6 +42,7 @@ type Authenticator struct {
 	Watched func() bool
 	forgot  atomic.Uint64                           // how often all was forgotten
 	revoked *otter.Cache[domain.APIKeyID, struct{}] // for as long as a look-up may be behind
+	erased  *otter.Cache[domain.UserID, struct{}]   // the same
 	cache   *otter.Cache[domain.APIKeyID, domain.Credential]
 	mu      sync.Mutex
 	open    map[domain.APIKeyID]map[uint64]context.CancelFunc // what lasts as long as its key
@@ -54,6 +55,8 @@ func New(keys Keys, behind func(context.Context), watched func() bool) *Authenti
 		open: map[domain.APIKeyID]map[uint64]context.CancelFunc{},
 		revoked: otter.Must(&otter.Options[domain.APIKeyID, struct{}]{MaximumSize: 100_000,
 			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, struct{}](keep)}),
+		erased: otter.Must(&otter.Options[domain.UserID, struct{}]{MaximumSize: 100_000,
+			ExpiryCalculator: otter.ExpiryWriting[domain.UserID, struct{}](keep)}),
 		cache: otter.Must(&otter.Options[domain.APIKeyID, domain.Credential]{MaximumSize: 100_000,
 			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, domain.Credential](keep)})}
 }
@@ -79,7 +82,8 @@ func (a *Authenticator) Authenticate(ctx context.Context, header string) (domain
 func (a *Authenticator) standing(ctx context.Context, id domain.APIKeyID) (domain.Credential, error) {
 	c, err := a.credential(ctx, id)
 	_, revoked := a.revoked.GetIfPresent(id)
-	if errors.Is(err, domain.ErrNotFound) || revoked {
+	_, erased := a.erased.GetIfPresent(c.User)
+	if errors.Is(err, domain.ErrNotFound) || revoked || erased {
 		return c, ErrUnauthenticated
 	}
 	if err != nil {
@@ -135,6 +139,22 @@ func (a *Authenticator) Revoke(id domain.APIKeyID) {
 	defer a.mu.Unlock()
 	for _, end := range a.open[id] {
 		end()
+	}
+}
+
+// Erase refuses all keys of a person from now on, also where the database does not know yet, and ends what is open
+// under those that it knows to be theirs; the rest ends when it is next asked whether its key is valid.
+func (a *Authenticator) Erase(user domain.UserID) {
+	a.erased.Set(user, struct{}{})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for id, open := range a.open {
+		if c, ok := a.cache.GetIfPresent(id); !ok || c.User != user {
+			continue
+		}
+		for _, end := range open {
+			end()
+		}
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 	SeeUsers     Verb = "see_users"
 	AddUser      Verb = "add_user"
 	AddOwner     Verb = "add_owner"
+	EraseUser    Verb = "erase_user"
+	EraseOwner   Verb = "erase_owner"
 	OwnKey       Verb = "own_key"
 	OthersKey    Verb = "others_key"
 	OwnersKey    Verb = "owners_key" // others' keys, where they are an owner's
@@ -45,6 +47,7 @@ type line struct {
 	verb  Verb
 	roles []domain.Role
 	own   bool   // only the thing's owner
+	other bool   // anyone but the thing's owner
 	scope string // of a preset; empty: any
 }
 
@@ -73,6 +76,9 @@ var table = []line{
 	{rule: "users_seen_by_heads", verb: SeeUsers, roles: heads},
 	{rule: "users_added_by_heads", verb: AddUser, roles: heads},
 	{rule: "owners_made_by_owners", verb: AddOwner, roles: []domain.Role{domain.Owner}},
+	// Who erases another stays: the last owner, whom only another owner could erase, cannot be erased.
+	{rule: "users_erased_by_heads", verb: EraseUser, roles: heads, other: true},
+	{rule: "owners_erased_by_owners", verb: EraseOwner, roles: []domain.Role{domain.Owner}, other: true},
 	{rule: "keys_of_ones_own", verb: OwnKey, roles: all, own: true},
 	{rule: "keys_of_others", verb: OthersKey, roles: heads},
 	{rule: "owners_keys_by_owners", verb: OwnersKey, roles: []domain.Role{domain.Owner}},
@@ -99,6 +105,7 @@ func May(who domain.Principal, verb Verb, thing Thing) (rule string, err error) 
 func (l line) allows(who domain.Principal, thing Thing) bool {
 	return slices.Contains(l.roles, who.Role) &&
 		(!l.own || thing.Owner == who.User) &&
+		(!l.other || thing.Owner != who.User) &&
 		(l.scope == "" || l.scope == thing.Scope)
 }
 

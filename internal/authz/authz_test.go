@@ -26,8 +26,8 @@ var roles = []domain.Role{domain.Owner, domain.Admin, domain.Reviewer, domain.Me
 
 var verbs = []authz.Verb{
 	authz.SeePreset, authz.UsePreset, authz.CreatePreset, authz.ChangePreset, authz.ProtectLabel,
-	authz.StartSession, authz.UseSession, authz.SeeUsers, authz.AddUser, authz.AddOwner, authz.OwnKey,
-	authz.OthersKey, authz.OwnersKey, authz.SeeAudit, authz.SeeReaders, authz.Unpark,
+	authz.StartSession, authz.UseSession, authz.SeeUsers, authz.AddUser, authz.AddOwner, authz.EraseUser,
+	authz.EraseOwner, authz.OwnKey, authz.OthersKey, authz.OwnersKey, authz.SeeAudit, authz.SeeReaders, authz.Unpark,
 }
 
 func orgPreset(owner domain.UserID) authz.Thing {
@@ -77,6 +77,10 @@ var may = []struct {
 	{"see users", authz.SeeUsers, owned(""), "yy---"},
 	{"add a user", authz.AddUser, owned(""), "yy---"},
 	{"add an owner", authz.AddOwner, owned(""), "y----"},
+	{"erase another user", authz.EraseUser, owned(them), "yy---"},
+	{"erase oneself", authz.EraseUser, owned(me), "-----"},
+	{"erase another owner", authz.EraseOwner, owned(them), "y----"},
+	{"erase oneself, an owner", authz.EraseOwner, owned(me), "-----"},
 	{"issue and revoke an own key", authz.OwnKey, owned(me), "yyyyy"},
 	{"issue and revoke an own key that is another's", authz.OwnKey, owned(them), "-----"},
 	{"issue and revoke another's key", authz.OthersKey, owned(them), "yy---"},

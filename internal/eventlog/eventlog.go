@@ -6,6 +6,7 @@ package eventlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -115,6 +116,23 @@ func (l *Log) One(ctx context.Context, s Stream, at Revision) (Record, error) {
 	}
 	return Record{}, fmt.Errorf("no event %d in a %s stream", at, s.Category)
 }
+
+// Identity is the log's id; empty: it has none yet.
+func (l *Log) Identity(ctx context.Context) (string, error) {
+	for rec, err := range l.Read(ctx, IdentityStream, Last, Backwards) {
+		if err != nil {
+			return "", err
+		}
+		identified, ok := rec.Event.(Identified)
+		if !ok {
+			return "", errIdentity
+		}
+		return identified.Log, nil
+	}
+	return "", nil
+}
+
+var errIdentity = errors.New("the log's identity stream holds something else")
 
 // Head is the position of the log's last event; 0: the log is empty.
 func (l *Log) Head(ctx context.Context) (Position, error) {

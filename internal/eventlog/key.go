@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"hash"
 	"sync"
 )
 
@@ -23,8 +24,11 @@ const KeySize = 32
 // Key seals texts with AES-256-GCM and makes HMACs with a key derived from it.
 type Key struct {
 	aead cipher.AEAD
-	mac  []byte
+	mac  MACKey
 }
+
+// MACKey makes HMACs, and opens nothing.
+type MACKey []byte
 
 // NewKey makes a key of KeySize random bytes.
 func NewKey(raw []byte) (*Key, error) {
@@ -60,10 +64,22 @@ func (k *Key) Open(sealed, aad []byte) ([]byte, error) {
 }
 
 // MAC is the HMAC-SHA256 of text, for a purpose.
-func (k *Key) MAC(purpose string, text []byte) []byte {
-	h := hmac.New(sha256.New, k.mac)
-	h.Write([]byte(purpose))
-	h.Write([]byte{0})
+func (k *Key) MAC(purpose string, text []byte) []byte { return k.mac.MAC(purpose, text) }
+
+// MACKey is the key that MAC uses.
+func (k *Key) MACKey() MACKey { return k.mac }
+
+// MAC is the HMAC-SHA256 of text, for a purpose.
+func (k MACKey) MAC(purpose string, text []byte) []byte {
+	h := k.Hash(purpose)
 	h.Write(text)
 	return h.Sum(nil)
+}
+
+// Hash makes the HMAC-SHA256 of what is written to it, for a purpose.
+func (k MACKey) Hash(purpose string) hash.Hash {
+	h := hmac.New(sha256.New, k)
+	h.Write([]byte(purpose))
+	h.Write([]byte{0})
+	return h
 }

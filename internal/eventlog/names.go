@@ -28,7 +28,9 @@ type Identified struct {
 var names = []named{
 	{name: "log.identified.v1", event: Identified{}},
 	{name: "org.founded.v1", event: org.Founded{}},
+	{name: "org.policy_set.v1", event: org.PolicySet{}},
 	{name: "user.joined.v1", event: user.Joined{}},
+	{name: "user.erased.v1", event: user.Erased{}},
 	{name: "apikey.issued.v1", event: apikey.Issued{}},
 	{name: "apikey.revoked.v1", event: apikey.Revoked{}},
 	{name: "claim.claimed.v1", event: claim.Claimed{}},
@@ -51,6 +53,7 @@ var names = []named{
 	{name: "session.reply_failed.v1", event: session.ReplyFailed{}},
 	{name: "session.reply_cancelled.v1", event: session.ReplyCancelled{}},
 	{name: "session.renamed.v1", event: session.Renamed{}},
+	{name: "session.expired.v1", event: session.Expired{}},
 	{name: "session.deleted.v1", event: session.Deleted{}},
 	{name: "session.restored.v1", event: session.Restored{}},
 	{name: "completion.started.v1", event: completion.Started{}},

@@ -69,7 +69,7 @@ func openRecord(r *Record, keys map[domain.KeyID]*Key, prefixes []string) error 
 		}
 		key := keys[s.Key]
 		if key == nil {
-			s.Gone = true
+			s.Gone, s.Text = true, ""
 			return
 		}
 		text, err := key.Open(s.Sealed, aad(r.Stream, field, s.Key))
@@ -119,7 +119,7 @@ func (l *Log) OpenAll(ctx context.Context, all []Sealed) error {
 			continue
 		}
 		if keys[s.Key] == nil {
-			s.Gone = true
+			s.Gone, s.Text = true, "" // who appended it may hold it open still
 			continue
 		}
 		text, err := keys[s.Key].Open(s.Sealed, aad(all[i].Stream, all[i].Field, s.Key))
@@ -161,6 +161,17 @@ func (l *Log) keysOf(ctx context.Context, events []any) (map[domain.KeyID]*Key, 
 	return keys, nil
 }
 
+// SealedUnder lists the keys that the secrets of a record are sealed under.
+func (r Record) SealedUnder() []domain.KeyID {
+	var ids []domain.KeyID
+	visit(r.Event, func(_ string, s *domain.Secret) {
+		if s.Sealed != nil && !slices.Contains(ids, s.Key) {
+			ids = append(ids, s.Key)
+		}
+	})
+	return ids
+}
+
 // KeysOf lists the keys that the open secrets of events are to be sealed under.
 func KeysOf(events []any) []domain.KeyID {
 	var ids []domain.KeyID
@@ -174,9 +185,6 @@ func KeysOf(events []any) []domain.KeyID {
 	return ids
 }
 
-var errErased = &domain.Error{Kind: domain.Conflict, Code: "erased",
-	Detail: "Its texts were erased: nothing can be added."}
-
 // seal returns a copy of an event with its open secrets sealed to the stream and the field they are
 // in.
 func seal(e any, s Stream, keys map[domain.KeyID]*Key) (any, error) {
@@ -187,7 +195,7 @@ func seal(e any, s Stream, keys map[domain.KeyID]*Key) (any, error) {
 		}
 		key := keys[secret.Key]
 		if key == nil {
-			failed = errErased
+			failed = domain.ErrErased
 			return
 		}
 		secret.Sealed = key.Seal([]byte(secret.Text), aad(s, field, secret.Key))

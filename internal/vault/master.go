@@ -29,25 +29,38 @@ var (
 // MasterKey reads the master key from a file. Without the file it makes one, if fresh says that nothing
 // was sealed yet; made says so. The file is the owner's alone (0600).
 func MasterKey(path string, fresh bool) (key []byte, made bool, err error) {
-	text, err := os.ReadFile(path)
+	key, err = readMaster(path)
 	switch {
-	case err == nil:
-		key, err = base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
-		if err != nil || len(key) != eventlog.KeySize {
-			return nil, false, ErrMasterForm
-		}
-		return key, false, nil
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, false, fmt.Errorf("read the master key: %w", err)
+	case err == nil || !errors.Is(err, fs.ErrNotExist):
+		return key, false, err
 	case !fresh:
 		return nil, false, ErrMasterMissing
 	}
-	key = make([]byte, eventlog.KeySize)
+	key, err = newMaster(path)
+	return key, err == nil, err
+}
+
+// readMaster reads the master key in a file.
+func readMaster(path string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the master key: %w", err)
+	}
+	key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != eventlog.KeySize {
+		return nil, ErrMasterForm
+	}
+	return key, nil
+}
+
+// newMaster makes a master key, and a file for it.
+func newMaster(path string) ([]byte, error) {
+	key := make([]byte, eventlog.KeySize)
 	_, _ = rand.Read(key) // it cannot fail: crypto/rand ends the program instead
 	if err := write(path, []byte(base64.StdEncoding.EncodeToString(key)+"\n")); err != nil {
-		return nil, false, fmt.Errorf("write the master key: %w", err)
+		return nil, fmt.Errorf("write the master key: %w", err)
 	}
-	return key, true, nil
+	return key, nil
 }
 
 // write puts a file there whole and on the disk, or not at all.
@@ -61,10 +74,15 @@ func write(path string, text []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(path+".new", path); err != nil {
+	return rename(path+".new", path)
+}
+
+// rename moves a file, and sees to it that it stays moved.
+func rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	dir, err := os.Open(filepath.Dir(path))
+	dir, err := os.Open(filepath.Dir(to))
 	if err != nil {
 		return err
 	}
@@ -109,15 +127,27 @@ func proof(master *eventlog.Key) []byte { return master.MAC("master", []byte("pr
 // prove keeps a proof of the first master key, and holds later ones against it.
 func (v *Vault) prove(ctx context.Context) error {
 	mine := proof(v.master)
+	// Where an earlier program made the vault, its names were made with the master key's own.
+	wrapped := v.master.Seal(v.master.MACKey(), macAAD)
 	b := batch()
-	b.Queue(`INSERT INTO vault.master (proof) VALUES ($1) ON CONFLICT DO NOTHING`, mine)
-	var stored []byte
-	b.Queue(`SELECT proof FROM vault.master`).QueryRow(func(r pgx.Row) error { return r.Scan(&stored) })
+	b.Queue(`INSERT INTO vault.master (proof, mac) VALUES ($1, $2) ON CONFLICT DO NOTHING`, mine, wrapped)
+	b.Queue(`UPDATE vault.master SET mac = $2 WHERE proof = $1 AND mac IS NULL`, mine, wrapped)
+	var stored, mac []byte
+	b.Queue(`SELECT proof, mac FROM vault.master`).
+		QueryRow(func(r pgx.Row) error { return r.Scan(&stored, &mac) })
 	if err := v.pool.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("open the vault: %w", err)
 	}
 	if !hmac.Equal(mine, stored) {
 		return ErrMasterWrong
 	}
+	raw, err := v.master.Open(mac, macAAD)
+	if err != nil {
+		return fmt.Errorf("unwrap the key of names: %w", err)
+	}
+	v.mac = raw
 	return nil
 }
+
+// macAAD binds the key of names to its place.
+var macAAD = []byte("mac")

@@ -1,6 +1,18 @@
 // Package vault keeps the keys under which people's texts are sealed, each wrapped by its owner's key and
 // those by the master key, in a Postgres schema that no rebuild touches. Destroying a key is how a text is
 // erased; the vault never makes a destroyed key again.
+//
+// What it promises: a key is in the vault before anything is sealed under it. A destroyed key opens nothing from
+// the moment at which Destroy, Erase or Expire returns; on other instances from when they are told to Forget, or
+// can no longer be told. A restored backup brings no destroyed key back: marks win, and erasures that the log
+// tells of are applied in the same transaction. A rotation of the master key changes no other key, and no name
+// that was made with MAC. What is refused changes nothing.
+//
+// What it does not promise: Postgres itself keeps what was overwritten for a while, in dead rows until a vacuum
+// takes them, in its write-ahead log until that is recycled, and in archives and base backups for as long as they
+// are kept. Keys lie there wrapped, so whoever has both such a copy and the master key of its time can still open
+// what was sealed under them. The same holds for older backups of the vault. To let those age out, and to rotate
+// the master key once they have, is the operator's work.
 package vault
 
 import (
@@ -8,6 +20,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -19,9 +32,15 @@ import (
 
 // Vault implements eventlog.Keys.
 type Vault struct {
-	pool   *pgxpool.Pool
-	master *eventlog.Key
-	cache  *otter.Cache[domain.KeyID, *eventlog.Key]
+	// Watched says that Forget would be called when keys are destroyed elsewhere; else no key is taken from
+	// memory. It is set before the vault is used.
+	Watched func() bool
+	pool    *pgxpool.Pool
+	master  *eventlog.Key
+	mac     eventlog.MACKey
+	cache   *otter.Cache[domain.KeyID, *eventlog.Key]
+	mu      sync.Mutex // held while something is put into the cache, or all is taken out
+	forgot  uint64     // how often all was taken out
 }
 
 // Open opens the vault with the master key, and proves that it is the right one.
@@ -34,12 +53,46 @@ func Open(ctx context.Context, pool *pgxpool.Pool, master []byte) (*Vault, error
 	if err != nil {
 		return nil, err
 	}
-	v := &Vault{pool: pool, master: key, cache: cache}
+	v := &Vault{pool: pool, master: key, cache: cache, Watched: func() bool { return true }}
 	return v, v.prove(ctx)
 }
 
-// MasterMAC is an HMAC under the master key, for names that must be found without a key of their own.
-func (v *Vault) MasterMAC(purpose string, text []byte) []byte { return v.master.MAC(purpose, text) }
+// MasterMAC is an HMAC for names that must be found without a key of their own. It stays the same when the master
+// key is rotated.
+func (v *Vault) MasterMAC(purpose string, text []byte) []byte { return v.mac.MAC(purpose, text) }
+
+// Forget drops all keys from memory: some were destroyed, perhaps by another process.
+func (v *Vault) Forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.forgot++
+	v.cache.InvalidateAll()
+}
+
+// epoch is what keep asks for: what was read in an earlier one may be destroyed.
+func (v *Vault) epoch() uint64 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.forgot
+}
+
+func (v *Vault) keep(epoch uint64, keys map[domain.KeyID]*eventlog.Key) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.forgot != epoch {
+		return
+	}
+	for id, key := range keys {
+		v.cache.Set(id, key)
+	}
+}
+
+func (v *Vault) cached(id domain.KeyID) (*eventlog.Key, bool) {
+	if !v.Watched() {
+		return nil, false
+	}
+	return v.cache.GetIfPresent(id)
+}
 
 // parent is the key that wraps another; empty: the master key does.
 func parent(id domain.KeyID) domain.KeyID {
@@ -54,9 +107,6 @@ func parent(id domain.KeyID) domain.KeyID {
 	}
 	return ""
 }
-
-var errErased = &domain.Error{Kind: domain.Conflict, Code: "erased",
-	Detail: "Its texts were erased: nothing can be added."}
 
 // Ensure makes the keys that do not exist.
 func (v *Vault) Ensure(ctx context.Context, ids ...domain.KeyID) error {
@@ -80,10 +130,11 @@ func (v *Vault) ensure(ctx context.Context, ids ...domain.KeyID) (map[domain.Key
 	return found, nil
 }
 
-// make stores a new key, unless another did at the same time, and reads back what is there.
+// make stores a new key, unless another did at the same time, and reads back what is there. What wraps it is held
+// until then: a key that is destroyed, or a master key that is replaced, at this moment wraps no more keys.
 func (v *Vault) make(ctx context.Context, id domain.KeyID) (*eventlog.Key, error) {
-	by := v.master
-	if p := parent(id); p != "" {
+	by, p := v.master, parent(id)
+	if p != "" {
 		parents, err := v.ensure(ctx, p)
 		if err != nil {
 			return nil, err
@@ -93,17 +144,38 @@ func (v *Vault) make(ctx context.Context, id domain.KeyID) (*eventlog.Key, error
 	raw := make([]byte, eventlog.KeySize)
 	_, _ = rand.Read(raw) // it cannot fail: crypto/rand ends the program instead
 	wrapped := by.Seal(raw, []byte(id))
-	batch := batch()
-	batch.Queue(`INSERT INTO vault.keys (id, wrapped) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
-		string(id), wrapped)
-	if err := v.pool.SendBatch(ctx, batch).Close(); err != nil {
+	b := batch()
+	held := false
+	if p == "" {
+		b.Queue(`SELECT true FROM vault.master WHERE proof = $1 FOR SHARE`, proof(v.master)).Query(flag(&held))
+	} else {
+		b.Queue(`SELECT true FROM vault.keys WHERE id = $1 AND destroyed_at IS NULL FOR SHARE`, string(p)).
+			Query(flag(&held))
+	}
+	b.Queue(`INSERT INTO vault.keys (id, wrapped) SELECT $1, $2 WHERE CASE WHEN $3 = ''
+			THEN EXISTS (SELECT FROM vault.master WHERE proof = $4)
+			ELSE EXISTS (SELECT FROM vault.keys WHERE id = $3 AND destroyed_at IS NULL) END
+		ON CONFLICT DO NOTHING`, string(id), wrapped, string(p), proof(v.master))
+	if err := v.pool.SendBatch(ctx, b).Close(); err != nil {
 		return nil, fmt.Errorf("store a key: %w", err)
+	}
+	if p == "" && !held {
+		return nil, ErrMasterWrong
 	}
 	found, err := v.Find(ctx, id)
 	if err == nil && found[id] == nil {
-		err = errErased
+		err = domain.ErrErased
 	}
 	return found[id], err
+}
+
+// flag notes that there is a row.
+func flag(there *bool) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		*there = rows.Next()
+		rows.Close()
+		return rows.Err()
+	}
 }
 
 // batch is statements in the vault's role.
@@ -116,17 +188,18 @@ func batch() *pgx.Batch {
 // Find gives the keys that exist, with at most one statement.
 func (v *Vault) Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID]*eventlog.Key, error) {
 	found := make(map[domain.KeyID]*eventlog.Key, len(ids))
+	epoch := v.epoch()
 	// What is at hand now: the cache may drop it before it is needed.
 	known := map[domain.KeyID]*eventlog.Key{}
 	var ask []string
 	for _, id := range ids {
-		if key, ok := v.cache.GetIfPresent(id); ok {
+		if key, ok := v.cached(id); ok {
 			found[id] = key
 			continue
 		}
 		ask = append(ask, string(id))
 		p := parent(id)
-		if key, ok := v.cache.GetIfPresent(p); ok {
+		if key, ok := v.cached(p); ok {
 			known[p] = key
 		} else if p != "" {
 			ask = append(ask, string(p))
@@ -151,6 +224,7 @@ func (v *Vault) Find(ctx context.Context, ids ...domain.KeyID) (map[domain.KeyID
 			found[id] = key
 		}
 	}
+	v.keep(epoch, known)
 	return found, nil
 }
 
@@ -199,6 +273,5 @@ func (v *Vault) unwrap(id domain.KeyID, wrapped map[domain.KeyID][]byte,
 		return nil, err
 	}
 	known[id] = key
-	v.cache.Set(id, key)
 	return key, nil
 }

@@ -5,6 +5,8 @@ package eventlogtest
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
+	"strings"
 	"sync"
 
 	"prelude/domain"
@@ -15,6 +17,8 @@ import (
 type Keys struct {
 	mu        sync.Mutex
 	destroyed map[domain.KeyID]bool
+	made      map[domain.KeyID]bool     // that were asked for
+	erased    []func(domain.KeyID) bool // persons, whose keys are destroyed whichever they are
 }
 
 // Without is a vault in which keys were destroyed.
@@ -40,11 +44,52 @@ func (k *Keys) Destroy(ids ...domain.KeyID) {
 func (k *Keys) Ensure(_ context.Context, ids ...domain.KeyID) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.made == nil {
+		k.made = map[domain.KeyID]bool{}
+	}
 	for _, id := range ids {
-		if k.destroyed[id] {
-			return &domain.Error{Kind: domain.Conflict, Code: "erased"}
+		if k.gone(id) {
+			return domain.ErrErased
+		}
+		k.made[id] = true
+	}
+	return nil
+}
+
+func (k *Keys) gone(id domain.KeyID) bool {
+	return k.destroyed[id] || slices.ContainsFunc(k.erased, func(of func(domain.KeyID) bool) bool { return of(id) })
+}
+
+// Erase destroys the keys of a person, and those of every session in which they wrote.
+func (k *Keys) Erase(_ context.Context, org domain.OrgID, user domain.UserID) error {
+	own, days := domain.UserKey(org, user), string(domain.DayKey(org, user, ""))
+	wrote := func(id domain.KeyID) bool {
+		return strings.HasPrefix(string(id), "a."+domain.Bare(org)+".") &&
+			strings.HasSuffix(string(id), "."+domain.Bare(user))
+	}
+	var sessions []domain.KeyID
+	k.mu.Lock()
+	k.erased = append(k.erased, func(id domain.KeyID) bool {
+		return id == own || strings.HasPrefix(string(id), days) || wrote(id)
+	})
+	for id := range k.made {
+		if wrote(id) {
+			part := strings.Split(string(id), ".")
+			sessions = append(sessions, domain.KeyID("s."+part[1]+"."+part[2]))
 		}
 	}
+	k.mu.Unlock()
+	k.Destroy(sessions...)
+	return nil
+}
+
+// Expire destroys the keys of a session.
+func (k *Keys) Expire(_ context.Context, org domain.OrgID, s domain.SessionID) error {
+	authors := string(domain.AuthorKey(org, s, ""))
+	k.mu.Lock()
+	k.erased = append(k.erased, func(id domain.KeyID) bool { return strings.HasPrefix(string(id), authors) })
+	k.mu.Unlock()
+	k.Destroy(domain.SessionKey(org, s))
 	return nil
 }
 
@@ -54,7 +99,7 @@ func (k *Keys) Find(_ context.Context, ids ...domain.KeyID) (map[domain.KeyID]*e
 	defer k.mu.Unlock()
 	found := map[domain.KeyID]*eventlog.Key{}
 	for _, id := range ids {
-		if k.destroyed[id] {
+		if k.gone(id) {
 			continue
 		}
 		raw := sha256.Sum256([]byte(id))

@@ -1,0 +1,60 @@
+package vault
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"prelude/domain"
+	"prelude/internal/eventlog"
+)
+
+// Applied is the position of a log up to which its erasures were applied to this vault; 0: none were.
+func (v *Vault) Applied(ctx context.Context, logID string) (eventlog.Position, error) {
+	pos := int64(0)
+	b := batch()
+	b.Queue(`SELECT coalesce(max(pos), 0) FROM vault.applied WHERE log = $1`, logID).
+		QueryRow(func(r pgx.Row) error { return r.Scan(&pos) })
+	if err := v.pool.SendBatch(ctx, b).Close(); err != nil {
+		return 0, fmt.Errorf("ask how far erasures were applied: %w", err)
+	}
+	return eventlog.Position(pos), nil
+}
+
+// NoteApplied notes that the erasures after from and up to a position of a log were applied. A vault that was
+// restored meanwhile stands before from again, and stays there.
+func (v *Vault) NoteApplied(ctx context.Context, logID string, from, to eventlog.Position) error {
+	b := batch()
+	b.Queue(`INSERT INTO vault.applied AS a (log, pos) VALUES ($1, $3) ON CONFLICT (one) DO UPDATE
+		SET log = excluded.log, pos = excluded.pos
+		WHERE a.log <> excluded.log OR a.pos >= $2 AND a.pos < excluded.pos`, logID, int64(from), int64(to))
+	if err := v.pool.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("note how far erasures were applied: %w", err)
+	}
+	return nil
+}
+
+// Unknown counts the keys of which a vault has never heard, of those named: neither a key nor a destroyed one.
+func Unknown(ctx context.Context, q interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}, ids []domain.KeyID) (int, error) {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = string(id)
+	}
+	n := 0
+	b := batch()
+	b.Queue(`SELECT count(*) FROM unnest($1::text[]) AS q (id)
+		WHERE NOT EXISTS (SELECT FROM vault.keys k WHERE k.id = q.id)`, texts).
+		QueryRow(func(r pgx.Row) error { return r.Scan(&n) })
+	if err := q.SendBatch(ctx, b).Close(); err != nil {
+		return 0, fmt.Errorf("look for keys: %w", err)
+	}
+	return n, nil
+}
+
+// Unknown counts the keys of which the vault has never heard, of those named.
+func (v *Vault) Unknown(ctx context.Context, ids []domain.KeyID) (int, error) {
+	return Unknown(ctx, v.pool, ids)
+}
