@@ -202,7 +202,7 @@ func TestEraseEachOther(t *testing.T) {
 // and nothing fails.
 func (r *rig) tombstones(t *testing.T, gone, other *writer) {
 	t.Helper()
-	paths := append(gone.reads(), "/v1/users", "/v1/users/"+gone.id, "/v1/api-keys", "/v1/audit?limit=100", "/v1/usage",
+	paths := append(gone.reads(), "/v1/users", "/v1/users/"+gone.id, "/v1/api-keys", "/v1/audit?limit=100", "/v1/projections", "/v1/usage",
 		"/v1/me", "/v1/presets", "/v1/presets/erasing", "/v1/presets/erasing/history", "/v1/presets/erasing/versions",
 		"/v1/presets/erasing/versions/1", "/v1/presets/erasing/labels", "/v1/presets/erasing/labels/latest",
 		"/v1/models", "/v1/models/preset:erasing", "/v1/search/presets?q="+gone.marker)

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,7 +20,12 @@ func (r *rig) keeper(t *testing.T) *server {
 	if err != nil {
 		t.Fatal(errors.Join(err, p.Close()))
 	}
-	s, err := newServer(t.Context(), p, nil)
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // nobody is answered on it
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.onClose(listener.Close)
+	s, err := newServer(t.Context(), p, listener)
 	if err != nil {
 		t.Fatal(errors.Join(err, p.Close()))
 	}
