@@ -9,25 +9,17 @@ import (
 	"testing"
 	"time"
 
-	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
-)
 
-// from reads the whole log after a position.
-func from(pos int64) *api.ReadReq_Options {
-	o := options()
-	o.GetAll().AllOption = &api.ReadReq_Options_AllOptions_Position{
-		Position: &api.ReadReq_Options_Position{CommitPosition: uint64(pos), PreparePosition: uint64(pos)},
-	}
-	return o
-}
+	"prelude/test/conformance/wire"
+)
 
 // physical are all events of the log, as stream and revision.
 func (r *rig) physical() (all []string) {
-	r.t.Helper()
-	for m, err := range r.each(options()) {
+	r.T.Helper()
+	for m, err := range r.each(wire.Options()) {
 		if err != nil {
-			r.t.Fatal(err)
+			r.T.Fatal(err)
 		}
 		e := m.GetEvent().GetEvent()
 		all = append(all, fmt.Sprint(string(e.GetStreamIdentifier().GetStreamName()), " ", e.GetStreamRevision()))
@@ -36,14 +28,14 @@ func (r *rig) physical() (all []string) {
 }
 
 func (r *rig) compact() Compacted {
-	r.t.Helper()
+	r.T.Helper()
 	r.stop()
-	c, err := Compact(r.t.Context(), r.dir, nil)
+	c, err := Compact(r.T.Context(), r.dir, nil)
 	if err != nil {
-		r.t.Fatal(err)
+		r.T.Fatal(err)
 	}
-	sum(r.t, r.dir)
-	r.start()
+	sum(r.T, r.dir)
+	r.start(r.T)
 	return c
 }
 
@@ -51,31 +43,31 @@ func TestCompact_leaves_what_can_be_seen(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.node.writer.now = func() time.Time { return time.Now().Add(-time.Hour) }
-	r.must("aged", noStream, "old", "older")
+	r.Must("aged", noStream, "old", "older")
 	r.node.writer.now = time.Now
-	r.must("aged", 1, "new", "newer")
-	r.setMeta("aged", `{"$maxAge":1800}`)
-	r.must("counted", noStream, "a", "b", "c")
-	r.setMeta("counted", `{"$maxCount":9}`)
-	r.setMeta("counted", `{"$maxCount":1}`)
-	r.must("bounded", noStream, "a", "b", "c")
-	r.setMeta("bounded", `{"$tb":1}`)
-	r.must("soft", noStream, "a", "b")
-	r.must("again", noStream, "a", "b")
-	r.must("gone", noStream, "a", "b")
-	r.must("whole", noStream, "a", "b")
+	r.Must("aged", 1, "new", "newer")
+	r.SetMeta("aged", `{"$maxAge":1800}`)
+	r.Must("counted", noStream, "a", "b", "c")
+	r.SetMeta("counted", `{"$maxCount":9}`)
+	r.SetMeta("counted", `{"$maxCount":1}`)
+	r.Must("bounded", noStream, "a", "b", "c")
+	r.SetMeta("bounded", `{"$tb":1}`)
+	r.Must("soft", noStream, "a", "b")
+	r.Must("again", noStream, "a", "b")
+	r.Must("gone", noStream, "a", "b")
+	r.Must("whole", noStream, "a", "b")
 	for _, name := range []string{"soft", "again"} {
-		if _, err := r.delete(name, anyRevision); err != nil {
-			t.Fatal(err)
+		if a := r.Delete(name, anyRevision); a.Err != nil {
+			t.Fatal(a.Err)
 		}
 	}
-	r.must("again", 1, "c")
-	if err := r.tombstone("gone"); err != nil {
-		t.Fatal(err)
+	r.Must("again", 1, "c")
+	if a := r.Tombstone("gone", anyRevision); a.Err != nil {
+		t.Fatal(a.Err)
 	}
 	shown := map[string][]int64{}
 	for _, name := range []string{"counted", "bounded", "soft", "again", "whole", "aged", "$$counted"} {
-		shown[name] = r.revisions(name)
+		shown[name] = r.Revisions(name)
 	}
 	before := r.physical()
 	c := r.compact()
@@ -90,14 +82,14 @@ func TestCompact_leaves_what_can_be_seen(t *testing.T) {
 		t.Errorf("it says %+v; there were %d events", c, len(before))
 	}
 	for name, was := range shown {
-		if is := r.revisions(name); !slices.Equal(is, was) {
+		if is := r.Revisions(name); !slices.Equal(is, was) {
 			t.Errorf("%s shows %v, and did %v", name, is, was)
 		}
 	}
-	r.must("soft", 1, "c")
-	r.must("counted", 2, "d")
-	if a := r.append("gone", anyRevision, "c"); code(a.err) != codes.FailedPrecondition {
-		t.Errorf("the stream that is gone answers %v", a.err)
+	r.Must("soft", 1, "c")
+	r.Must("counted", 2, "d")
+	if a := r.Append("gone", anyRevision, "c"); wire.Code(a.Err) != codes.FailedPrecondition {
+		t.Errorf("the stream that is gone answers %v", a.Err)
 	}
 }
 
@@ -107,28 +99,28 @@ func TestCompact_keeps_positions(t *testing.T) {
 	r := newRig(t)
 	var at []int64
 	for rev := range int64(30) {
-		at = append(at, r.must("s", rev-1, fmt.Sprint(rev)).pos)
+		at = append(at, r.Must("s", rev-1, fmt.Sprint(rev)).Pos)
 	}
-	r.setMeta("s", `{"$maxCount":10}`)
-	r.must("other", noStream, "a")
+	r.SetMeta("s", `{"$maxCount":10}`)
+	r.Must("other", noStream, "a")
 	r.compact()
 	for round := range 2 {
 		for _, pos := range []int64{at[3], at[19], at[25]} {
-			got, err := r.read(from(pos))
+			got, err := r.Read(wire.From(pos))
 			if err != nil || len(got) < 7 {
 				t.Errorf("round %d: from %d come %d events, %v", round, pos, len(got), err)
 			}
 		}
-		if _, err := r.read(from(at[25] + 1)); code(err) != codes.Unknown {
+		if _, err := r.Read(wire.From(at[25] + 1)); wire.Code(err) != codes.Unknown {
 			t.Errorf("round %d: between two events: %v", round, err)
 		}
-		a := r.must("s", 29+int64(round), fmt.Sprint("more", round))
-		if a.pos <= at[len(at)-1] {
-			t.Errorf("position %d comes again", a.pos)
+		a := r.Must("s", 29+int64(round), fmt.Sprint("more", round))
+		if a.Pos <= at[len(at)-1] {
+			t.Errorf("position %d comes again", a.Pos)
 		}
-		at = append(at, a.pos)
-		r.setMeta("s", fmt.Sprintf(`{"$maxCount":%d}`, 9-round))
-		r.must("other", int64(round), fmt.Sprint("b", round))
+		at = append(at, a.Pos)
+		r.SetMeta("s", fmt.Sprintf(`{"$maxCount":%d}`, 9-round))
+		r.Must("other", int64(round), fmt.Sprint("b", round))
 		r.compact()
 	}
 	r.stop()
@@ -143,7 +135,7 @@ func TestCompact_keeps_positions(t *testing.T) {
 	if restored := gapsOf(t, filepath.Join(dir, logFile)); len(gaps) == 0 || !slices.Equal(restored, gaps) {
 		t.Errorf("the gaps are %v, restored %v", gaps, restored)
 	}
-	r.start()
+	r.start(t)
 }
 
 func gapsOf(t *testing.T, file string) []int64 {
@@ -170,9 +162,9 @@ func gapsOf(t *testing.T, file string) []int64 {
 func TestCompact_interrupted(t *testing.T) {
 	t.Parallel()
 	r := newStoppedRig(t)
-	r.start()
-	r.must("s", noStream, "a", "b", "c")
-	r.setMeta("s", `{"$maxCount":1}`)
+	r.start(t)
+	r.Must("s", noStream, "a", "b", "c")
+	r.SetMeta("s", `{"$maxCount":1}`)
 	r.stop()
 	file := filepath.Join(r.dir, logFile)
 	before, err := os.ReadFile(file)
@@ -209,7 +201,7 @@ func TestBackup_under_load(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	stop, done := make(chan struct{}), make(chan int64)
-	r.must("s", noStream, "0")
+	r.Must("s", noStream, "0")
 	go func() {
 		rev := int64(0)
 		for {
@@ -219,9 +211,9 @@ func TestBackup_under_load(t *testing.T) {
 				return
 			default:
 			}
-			a := r.append("s", rev, fmt.Sprint(rev+1))
-			if a.err != nil || a.wrong != nil {
-				t.Errorf("append: %v %v", a.err, a.wrong)
+			a := r.Append("s", rev, fmt.Sprint(rev+1))
+			if a.Err != nil || a.Wrong != nil {
+				t.Errorf("append: %v %v", a.Err, a.Wrong)
 			}
 			rev++
 		}
@@ -238,12 +230,12 @@ func TestBackup_under_load(t *testing.T) {
 	close(stop)
 	last := <-done
 	for n, count := range counts {
-		restored := &rig{t: t, dir: filepath.Join(dir, fmt.Sprint("log", n))}
-		c, err := Restore(t.Context(), filepath.Join(dir, fmt.Sprint(n)), restored.dir, nil, nil)
+		restored := filepath.Join(dir, fmt.Sprint("log", n))
+		c, err := Restore(t.Context(), filepath.Join(dir, fmt.Sprint(n)), restored, nil, nil)
 		if err != nil || c.Events != count || count > last+1 || n > 0 && count < counts[n-1] {
 			t.Errorf("backup %d of %v has %d events, the log at the end %d: %v", n, counts, c.Events, last+1, err)
 		}
-		if got := sum(t, restored.dir); got.Events != count {
+		if got := sum(t, restored); got.Events != count {
 			t.Errorf("backup %d: %d events verified", n, got.Events)
 		}
 	}

@@ -7,7 +7,11 @@ import (
 	"testing"
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"prelude/test/conformance/wire"
 )
 
 // A commit that is not synced is not durable; a connection without the write-ahead log would show
@@ -26,11 +30,11 @@ func TestDatabase_every_connection_syncs(t *testing.T) {
 
 // spoil changes a stored record past its checksum, and leaves the page's right.
 func (r *rig) spoil(where string) {
-	r.t.Helper()
+	r.T.Helper()
 	sql := "UPDATE events SET " +
 		"rec = CAST(substr(rec, 1, 99) || 'X' || substr(rec, 101) AS BLOB) WHERE " + where
 	if err := r.node.writer.conn.run(sql); err != nil {
-		r.t.Fatal(err)
+		r.T.Fatal(err)
 	}
 }
 
@@ -38,45 +42,57 @@ func (r *rig) spoil(where string) {
 func TestDatabase_damage_is_told(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	damaged := r.must("s", noStream, "a", "b")
-	r.must("s", 1, "c")
-	r.must("other", noStream, "d")
+	damaged := r.Must("s", noStream, "a", "b")
+	r.Must("s", 1, "c")
+	r.Must("other", noStream, "d")
 	r.spoil("rev = 1")
-	all, back := subscribing(), ofStream("s")
-	back.ReadDirection = api.ReadReq_Options_Backwards
-	back.GetStream().RevisionOption = &api.ReadReq_Options_StreamOptions_End{End: empty}
-	one := ofStream("s")
-	one.CountOption = all.CountOption
+	says := fmt.Sprintf(`position %d of the stream "s"`, damaged.Pos)
 	for name, c := range map[string]struct {
 		o      *api.ReadReq_Options
 		before int
 	}{
-		"forwards": {ofStream("s"), 1}, "backwards": {back, 1}, "all": {options(), 1},
-		"a subscription": {one, 2}, "a subscription to all": {all, 2}, // with its confirmation
+		"forwards":              {wire.OfStream("s"), 1},
+		"backwards":             {wire.Backwards(wire.AtEnd(wire.OfStream("s"))), 1},
+		"all":                   {wire.Options(), 1},
+		"a subscription":        {wire.Subscribed(wire.OfStream("s")), 2}, // with its confirmation
+		"a subscription to all": {wire.Subscribed(wire.Options()), 2},
 	} {
-		got, err := r.read(c.o)
-		says := fmt.Sprintf(`position %d of the stream "s"`, damaged.pos)
-		if code(err) != codes.DataLoss || len(got) != c.before || !strings.Contains(err.Error(), says) {
+		got, err := r.Read(c.o)
+		if wire.Code(err) != codes.DataLoss || len(got) != c.before || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %d messages, %v", name, len(got), err)
 		}
 	}
 	// A repeat is compared with what is there.
-	if a := r.append("s", 0, "b"); code(a.err) != codes.DataLoss {
-		t.Errorf("the repeat answers %v", a.err)
+	if a := r.Append("s", 0, "b"); wire.Code(a.Err) != codes.DataLoss {
+		t.Errorf("the repeat answers %v", a.Err)
 	}
-	r.must("s", 2, "e")
-	r.must("other", 0, "f")
-	if got := r.revisions("other"); len(got) != 2 {
+	b := r.Batch(wire.Within(t))
+	err := inBatch(b, "s", 0, "b")
+	if wire.Code(err) != codes.DataLoss || !strings.Contains(err.Error(), says) {
+		t.Errorf("the repeat in a batch answers %v", err)
+	}
+	r.Must("s", 2, "e")
+	r.Must("other", 0, "f")
+	if err := inBatch(b, "other", 1, "g"); err != nil {
+		t.Errorf("the batch goes on with %v", err)
+	}
+	if got := r.Revisions("other"); len(got) != 3 {
 		t.Errorf("the other stream shows %v", got)
 	}
+}
+
+// inBatch appends an event by a batch that goes on, and gives the status in its answer.
+func inBatch(b *wire.Batch, stream string, expected int64, id string) error {
+	b.Send(wire.Text(uuid.New()), wire.BatchOptions(stream, expected), true, id)
+	return status.ErrorProto(b.Next().GetError())
 }
 
 // Where the log ends must be known before anything is added.
 func TestDatabase_a_damaged_end_is_refused(t *testing.T) {
 	t.Parallel()
 	r := newStoppedRig(t)
-	r.start()
-	r.must("s", noStream, "a", "b")
+	r.start(t)
+	r.Must("s", noStream, "a", "b")
 	r.spoil("rev = 1")
 	r.stop()
 	_, err := Start(t.Context(), Config{Dir: r.dir, Socket: r.socket()})
@@ -89,23 +105,46 @@ func TestDatabase_a_damaged_end_is_refused(t *testing.T) {
 func TestDatabase_a_failed_write_leaves_nothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.must("s", noStream, "a")
+	r.Must("s", noStream, "a")
 	w := r.node.writer.conn
 	fail := "CREATE TEMP TRIGGER fail BEFORE INSERT ON events WHEN NEW.rev > 1 " +
 		"BEGIN SELECT RAISE(ABORT, 'no room'); END"
 	if err := w.run(fail); err != nil {
 		t.Fatal(err)
 	}
-	if a := r.append("s", 0, "b", "c"); code(a.err) != codes.Unavailable {
-		t.Errorf("the append answers %v", a.err)
+	if a := r.Append("s", 0, "b", "c"); wire.Code(a.Err) != codes.Unavailable {
+		t.Errorf("the append answers %v", a.Err)
 	}
 	if err := w.run("DROP TRIGGER fail"); err != nil {
 		t.Fatal(err)
 	}
-	if got := r.revisions("s"); len(got) != 1 {
+	if got := r.Revisions("s"); len(got) != 1 {
 		t.Errorf("the stream shows %v", got)
 	}
-	if a := r.must("s", 0, "b", "c"); a.rev != 2 {
-		t.Errorf("the repeat is at %d", a.rev)
+	if a := r.Must("s", 0, "b", "c"); a.Rev != 2 {
+		t.Errorf("the repeat is at %d", a.Rev)
 	}
+}
+
+// A file that may not grow stands for a full disk where none can be mounted. Appends are refused,
+// whichever way they come; reading and the batch go on, and so does writing when there is room.
+func TestDatabase_without_room(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	b := r.Batch(wire.Within(t))
+	w := r.node.writer.conn
+	if err := w.run("PRAGMA max_page_count = 1"); err != nil { // as many as there are
+		t.Fatal(err)
+	}
+	rev := r.untilFull(b, 0)
+	if got := len(r.revisionsOf("s", rev)); int64(got) != rev {
+		t.Errorf("%d events are read of %d", got, rev)
+	}
+	if err := w.run("PRAGMA max_page_count = 1000"); err != nil {
+		t.Fatal(err)
+	}
+	if err := inBatch(b, "s", rev-1, fmt.Sprint(rev)); err != nil {
+		t.Errorf("with room the batch answers %v", err)
+	}
+	r.Must("s", rev, "after")
 }

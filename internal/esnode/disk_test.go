@@ -11,9 +11,10 @@ import (
 	"testing"
 	"time"
 
-	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
+
+	"prelude/test/conformance/wire"
 )
 
 // mountTmpfs gives a small disk of its own, where that is allowed.
@@ -37,8 +38,8 @@ func mountTmpfs(t *testing.T, options string) string {
 	return dir
 }
 
-// fill makes a file that takes bytes away.
-func fill(t *testing.T, file string, bytes int) {
+// occupy makes a file that takes bytes away.
+func occupy(t *testing.T, file string, bytes int) {
 	t.Helper()
 	f, err := os.Create(file)
 	if err != nil {
@@ -73,27 +74,14 @@ func free(t *testing.T, dir string) int {
 func TestDisk_full(t *testing.T) {
 	t.Parallel()
 	dir := mountTmpfs(t, "size=4m")
-	r := &rig{t: t, dir: dir}
-	r.start()
+	r := &rig{dir: dir}
+	r.start(t)
 	ballast := filepath.Join(dir, "ballast")
 	acknowledged := int64(0)
 	for round := range 3 {
-		fill(t, ballast, free(t, dir)-100<<10)
-		refused := 0
-		for refused < 5 {
-			a := r.append("s", acknowledged-1, fmt.Sprint(acknowledged))
-			switch code(a.err) {
-			case codes.OK:
-				acknowledged++
-			case codes.ResourceExhausted, codes.Unavailable:
-				refused++
-			default:
-				t.Fatalf("round %d: the append answers %v", round, a.err)
-			}
-			if acknowledged > 20_000 {
-				t.Fatal("the disk does not become full")
-			}
-		}
+		occupy(t, ballast, free(t, dir)-100<<10)
+		b := r.Batch(wire.Within(t))
+		acknowledged = r.untilFull(b, acknowledged)
 		if got := len(r.revisionsOf("s", acknowledged)); int64(got) != acknowledged {
 			t.Fatalf("round %d: %d events are read of %d", round, got, acknowledged)
 		}
@@ -104,9 +92,13 @@ func TestDisk_full(t *testing.T) {
 			r.eventually("s", acknowledged)
 			acknowledged++
 		}
+		if err := inBatch(b, "s", acknowledged-1, fmt.Sprint(acknowledged)); err != nil {
+			t.Fatalf("round %d: the batch does not go on: %v", round, err)
+		}
+		acknowledged++
 	}
 	r.stop()
-	r.start()
+	r.start(t)
 	if got := len(r.revisionsOf("s", acknowledged)); int64(got) != acknowledged {
 		t.Errorf("%d events after a start, %d were acknowledged", got, acknowledged)
 	}
@@ -117,26 +109,50 @@ func TestDisk_full(t *testing.T) {
 	t.Logf("3 full disks; acknowledged %d", acknowledged)
 }
 
+// untilFull appends to "s", an event for each revision, until none is taken, whichever way it comes.
+func (r *rig) untilFull(b *wire.Batch, rev int64) int64 {
+	r.T.Helper()
+	for refused := 0; refused < 6 && rev < 20_000; {
+		var way string
+		var err error
+		if refused%2 == 0 {
+			way, err = "an append", r.Append("s", rev-1, fmt.Sprint(rev)).Err
+		} else {
+			way, err = "one in a batch", inBatch(b, "s", rev-1, fmt.Sprint(rev))
+		}
+		switch wire.Code(err) {
+		case codes.OK:
+			rev++
+		case codes.ResourceExhausted:
+			refused++
+		default:
+			r.T.Fatalf("after %d events, %s answers %v", rev, way, err)
+		}
+	}
+	if rev == 20_000 {
+		r.T.Fatal("it does not become full")
+	}
+	return rev
+}
+
 // eventually appends the event of a revision until it is taken.
 func (r *rig) eventually(stream string, rev int64) {
-	r.t.Helper()
-	var a answer
+	r.T.Helper()
+	var a wire.Answer
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
-		if a = r.append(stream, rev-1, fmt.Sprint(rev)); a.err == nil && a.wrong == nil {
+		if a = r.Append(stream, rev-1, fmt.Sprint(rev)); a.Err == nil && a.Wrong == nil {
 			return
 		}
 	}
-	r.t.Fatalf("writing does not go on: %v %v", a.err, a.wrong)
+	r.T.Fatalf("writing does not go on: %v %v", a.Err, a.Wrong)
 }
 
 // revisionsOf reads a stream that may be long, and checks that revisions follow each other.
 func (r *rig) revisionsOf(stream string, most int64) (revs []int64) {
-	r.t.Helper()
-	o := ofStream(stream)
-	o.CountOption = &api.ReadReq_Options_Count{Count: uint64(most + 10)}
-	got, err := r.read(o)
+	r.T.Helper()
+	got, err := r.Read(wire.Count(wire.OfStream(stream), uint64(most+10)))
 	if err != nil {
-		r.t.Fatalf("read %s: %v", stream, err)
+		r.T.Fatalf("read %s: %v", stream, err)
 	}
 	for _, m := range got {
 		if m.GetEvent() == nil {
@@ -144,7 +160,7 @@ func (r *rig) revisionsOf(stream string, most int64) (revs []int64) {
 		}
 		rev := int64(m.GetEvent().GetEvent().GetStreamRevision())
 		if rev != int64(len(revs)) {
-			r.t.Fatalf("revision %d is where %d should be", rev, len(revs))
+			r.T.Fatalf("revision %d is where %d should be", rev, len(revs))
 		}
 		revs = append(revs, rev)
 	}
@@ -158,8 +174,8 @@ func TestLimited(t *testing.T) {
 	if dir == "" {
 		t.Skip("it runs in a process of its own")
 	}
-	r := &rig{t: t, dir: dir}
-	r.start()
+	r := &rig{dir: dir}
+	r.start(t)
 	var before syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
 		t.Fatal(err)
@@ -171,13 +187,13 @@ func TestLimited(t *testing.T) {
 	}
 	acknowledged, refused := int64(0), 0
 	for refused < 5 {
-		switch a := r.append("s", acknowledged-1, fmt.Sprint(acknowledged)); code(a.err) {
+		switch a := r.Append("s", acknowledged-1, fmt.Sprint(acknowledged)); wire.Code(a.Err) {
 		case codes.OK:
 			acknowledged++
 		case codes.Unavailable:
 			refused++
 		default:
-			t.Fatalf("the append answers %v", a.err)
+			t.Fatalf("the append answers %v", a.Err)
 		}
 	}
 	if got := len(r.revisionsOf("s", acknowledged)); int64(got) != acknowledged {
@@ -224,8 +240,8 @@ func TestHolder(t *testing.T) {
 	if dir == "" {
 		t.Skip("it runs in a process of its own")
 	}
-	r := &rig{t: t, dir: dir}
-	r.start()
+	r := &rig{dir: dir}
+	r.start(t)
 	fmt.Println("open")
 	if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
 		t.Log(err)
@@ -269,8 +285,8 @@ func TestLock_of_another_process(t *testing.T) {
 	if err := child.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir}
-	r.start()
+	r := &rig{dir: dir}
+	r.start(t)
 	r.stop()
 }
 
@@ -278,9 +294,9 @@ func TestLock_of_another_process(t *testing.T) {
 func TestDisk_too_small(t *testing.T) {
 	t.Parallel()
 	r := newStoppedRig(t)
-	r.start()
+	r.start(t)
 	for rev := range int64(200) {
-		r.must("s", rev-1, fmt.Sprint(rev))
+		r.Must("s", rev-1, fmt.Sprint(rev))
 	}
 	file := filepath.Join(t.TempDir(), "backup")
 	if _, err := Backup(t.Context(), r.dir, file, nil); err != nil {

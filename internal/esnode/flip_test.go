@@ -13,6 +13,8 @@ import (
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+
+	"prelude/test/conformance/wire"
 )
 
 // torture says that the long form of a test is asked for.
@@ -42,24 +44,21 @@ type said struct {
 func (r *rig) tell(streams []string) told {
 	all := told{}
 	ask := func(name string, o *api.ReadReq_Options) {
-		got, err := r.read(o)
+		got, err := r.Read(o)
 		s := &said{err: err}
 		for _, m := range got {
 			b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 			if err != nil {
-				r.t.Fatal(err)
+				r.T.Fatal(err)
 			}
 			s.events = append(s.events, b)
 		}
 		all[name] = s
 	}
-	ask("", options())
-	back := options()
-	back.ReadDirection = api.ReadReq_Options_Backwards
-	back.GetAll().AllOption = &api.ReadReq_Options_AllOptions_End{End: empty}
-	ask("backwards", back)
+	ask("", wire.Options())
+	ask("backwards", wire.Backwards(wire.FromEnd()))
 	for _, name := range streams {
-		ask(name, ofStream(name))
+		ask(name, wire.OfStream(name))
 	}
 	return all
 }
@@ -79,7 +78,7 @@ func (now told) holds(t *testing.T, what string, before told) (whole, damaged in
 				len(was.events), is.err)
 		case is.err == nil:
 			whole++
-		case code(is.err) != codes.DataLoss:
+		case wire.Code(is.err) != codes.DataLoss:
 			t.Errorf("%s: reading %q says %v", what, name, is.err)
 		case !strings.Contains(is.err.Error(), "position") && !strings.Contains(is.err.Error(), "page"):
 			t.Errorf("%s: reading %q does not say where: %v", what, name, is.err)
@@ -96,15 +95,15 @@ func varied(r *rig) (streams []string) {
 		name := fmt.Sprintf("stream-%d", i)
 		streams = append(streams, name)
 		for rev := range 20 {
-			r.must(name, int64(rev-1), fmt.Sprint(name, rev))
+			r.Must(name, int64(rev-1), fmt.Sprint(name, rev))
 		}
 	}
-	big := message(id("big"), "tested", `"`+strings.Repeat("big ", 5000)+`"`)
-	if a := r.send("stream-0", 19, big); a.err != nil || a.wrong != nil {
-		r.t.Fatal(a.err)
+	big := wire.Message(wire.ID("big"), "tested", `"`+strings.Repeat("big ", 5000)+`"`)
+	if a := r.Send("stream-0", 19, big); a.Err != nil || a.Wrong != nil {
+		r.T.Fatal(a.Err)
 	}
-	r.setMeta("stream-1", `{"$maxCount":7}`)
-	r.must("stream-0", 20, "after")
+	r.SetMeta("stream-1", `{"$maxCount":7}`)
+	r.Must("stream-0", 20, "after")
 	return streams
 }
 
@@ -113,7 +112,7 @@ func varied(r *rig) (streams []string) {
 func TestFlip_anywhere_in_the_file(t *testing.T) {
 	t.Parallel()
 	r := newStoppedRig(t)
-	r.start()
+	r.start(t)
 	streams := varied(r)
 	before := r.tell(streams)
 	r.stop()
@@ -175,15 +174,13 @@ func TestFlip_anywhere_in_the_file(t *testing.T) {
 
 // starts says whether the node starts; if not, it must say that the log is damaged, or none.
 func (r *rig) starts(what string) bool {
-	r.t.Helper()
-	var err error
-	r.node, err = Start(r.t.Context(), Config{Dir: r.dir, Socket: r.socket()})
+	r.T.Helper()
+	err := r.tryStart(r.T)
 	if err == nil {
-		r.conn, r.client = dial(r.t, r.socket())
 		return true
 	}
 	if !errors.Is(err, errDamaged) && !errors.Is(err, errForeign) && !strings.Contains(err.Error(), "use a newer one") {
-		r.t.Errorf("%s: the start says %v", what, err)
+		r.T.Errorf("%s: the start says %v", what, err)
 	}
 	return false
 }
@@ -194,13 +191,13 @@ func (r *rig) starts(what string) bool {
 func TestFlip_in_what_a_kill_left(t *testing.T) {
 	t.Parallel()
 	r := newStoppedRig(t)
-	r.start()
+	r.start(t)
 	streams := []string{"s"}
 	for rev := range 8 {
-		r.must("s", int64(rev-1), fmt.Sprint(rev))
+		r.Must("s", int64(rev-1), fmt.Sprint(rev))
 	}
 	without := r.tell(streams)
-	r.must("s", 7, "last")
+	r.Must("s", 7, "last")
 	before := r.tell(streams)
 	file := filepath.Join(r.dir, logFile)
 	main, err := os.ReadFile(file)

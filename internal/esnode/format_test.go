@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"prelude/test/conformance/wire"
 )
 
 // tables1 are those of format 1.
@@ -44,7 +46,7 @@ func writeFormat1(t *testing.T, dir string, events int, killed bool) {
 	}
 	var enc encoder
 	for pos, rev := int64(1), int64(0); rev < int64(events); rev++ {
-		ev := event{id: id(fmt.Sprint(rev)), kind: "tested", json: true, data: []byte(`{}`)}
+		ev := event{id: wire.ID(fmt.Sprint(rev)), kind: "tested", json: true, data: []byte(`{}`)}
 		stored := enc.encode("s", rev, pos, 1, &ev)
 		if err := add.do(pos, rev, stored); err != nil {
 			t.Fatal(err)
@@ -79,12 +81,12 @@ func TestStart_upgrades_an_older_format(t *testing.T) {
 	for name, killed := range map[string]bool{"after a stop": false, "after a kill": true} {
 		r := newStoppedRig(t)
 		writeFormat1(t, r.dir, 50, killed)
-		r.start()
-		if got := r.revisions("s"); len(got) != 50 {
+		r.start(t)
+		if got := r.Revisions("s"); len(got) != 50 {
 			t.Errorf("%s: the stream shows %v", name, got)
 		}
-		r.must("s", 48, "49")
-		r.must("s", 49, "50")
+		r.Must("s", 48, "49")
+		r.Must("s", 49, "50")
 		r.stop()
 		if c := sum(t, r.dir); c.Events != 51 {
 			t.Errorf("%s: %d events", name, c.Events)
@@ -212,7 +214,7 @@ func TestStart_refuses_folders_that_it_cannot_write_to(t *testing.T) {
 func TestStart_on_a_disk_that_takes_nothing(t *testing.T) {
 	t.Parallel()
 	dir := mountTmpfs(t, "size=8k")
-	fill(t, filepath.Join(dir, "ballast"), 8<<10)
+	occupy(t, filepath.Join(dir, "ballast"), 8<<10)
 	_, err := Start(t.Context(), Config{Dir: dir, Listen: "127.0.0.1:0"})
 	if err == nil || !strings.Contains(err.Error(), "is full") {
 		t.Errorf("a full disk: %v", err)

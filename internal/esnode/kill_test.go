@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"prelude/test/conformance/wire"
 )
 
 const victimWriters = 8
@@ -22,9 +24,9 @@ func TestVictim(t *testing.T) {
 	if dir == "" {
 		t.Skip("it runs in a process of its own")
 	}
-	r := &rig{t: t, dir: dir}
+	r := &rig{dir: dir}
 	began := time.Now()
-	r.start()
+	r.start(t)
 	fmt.Println("started", time.Since(began).Microseconds())
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -32,13 +34,13 @@ func TestVictim(t *testing.T) {
 		all.Go(func() {
 			name := fmt.Sprintf("s-%d-%d", os.Getpid(), w)
 			for rev := int64(noStream); ; rev += 2 {
-				a := r.append(name, rev, fmt.Sprint(name, rev+1), fmt.Sprint(name, rev+2))
-				if a.err != nil || a.wrong != nil {
-					t.Errorf("append: %v %v", a.err, a.wrong)
+				a := r.Append(name, rev, fmt.Sprint(name, rev+1), fmt.Sprint(name, rev+2))
+				if a.Err != nil || a.Wrong != nil {
+					t.Errorf("append: %v %v", a.Err, a.Wrong)
 					return
 				}
 				mu.Lock()
-				fmt.Println("acknowledged", name, a.rev, a.pos)
+				fmt.Println("acknowledged", name, a.Rev, a.Pos)
 				mu.Unlock()
 			}
 		})
@@ -71,16 +73,17 @@ func TestKill(t *testing.T) {
 		told, started := kill(t, dir, 20+chance.IntN(400), time.Duration(chance.IntN(3000))*time.Microsecond)
 		acks, starts = append(acks, told...), append(starts, started)
 	}
-	r := &rig{t: t, dir: dir}
+	r := &rig{dir: dir}
 	began := time.Now()
-	r.start()
+	r.start(t)
 	starts = append(starts, time.Since(began))
 	events := everyEvent(r)
+	r.repeat(acks)
 	r.stop()
 	lost := 0
 	for _, a := range acks {
 		for i := range int64(2) {
-			at, ok := events[id(fmt.Sprint(a.stream, a.rev-i))]
+			at, ok := events[wire.ID(fmt.Sprint(a.stream, a.rev-i))]
 			if !ok || at.stream != a.stream || at.rev != a.rev-i || i == 0 && at.pos != a.pos {
 				t.Errorf("%v was acknowledged; there is %v", a, at)
 				lost++
@@ -126,16 +129,31 @@ func kill(t *testing.T, dir string, after int, moment time.Duration) (acks []ack
 	return acks, started
 }
 
+// repeat sends the last append of each stream again: it answers the same, and adds nothing.
+func (r *rig) repeat(acks []acknowledged) {
+	r.T.Helper()
+	ends := map[string]acknowledged{}
+	for _, a := range acks {
+		ends[a.stream] = a
+	}
+	for name, a := range ends {
+		again := r.Append(name, a.rev-2, fmt.Sprint(name, a.rev-1), fmt.Sprint(name, a.rev))
+		if again.Err != nil || again.Rev != a.rev || again.Pos != a.pos {
+			r.T.Errorf("%v was acknowledged; its repeat answers %+v", a, again)
+		}
+	}
+}
+
 // everyEvent reads the whole log. Revisions follow each other, positions grow, and nothing is there
-// twice.
+// twice, nor half of an append.
 func everyEvent(r *rig) map[uuid.UUID]acknowledged {
-	r.t.Helper()
+	r.T.Helper()
 	all := map[uuid.UUID]acknowledged{}
 	next := map[string]int64{}
 	last := int64(0)
-	for m, err := range r.each(options()) {
+	for m, err := range r.each(wire.Options()) {
 		if err != nil {
-			r.t.Fatal(err)
+			r.T.Fatal(err)
 		}
 		e := m.GetEvent().GetEvent()
 		a := acknowledged{string(e.GetStreamIdentifier().GetStreamName()), int64(e.GetStreamRevision()),
@@ -143,11 +161,16 @@ func everyEvent(r *rig) map[uuid.UUID]acknowledged {
 		own, err := uuidOf(e.GetId())
 		_, twice := all[own]
 		if err != nil || twice || a.rev != next[a.stream] || a.pos <= last {
-			r.t.Fatalf("%v is where revision %d after position %d should be; twice: %t, %v", a, next[a.stream], last,
+			r.T.Fatalf("%v is where revision %d after position %d should be; twice: %t, %v", a, next[a.stream], last,
 				twice, err)
 		}
 		all[own], last = a, a.pos
 		next[a.stream]++
+	}
+	for name, n := range next {
+		if n%2 != 0 {
+			r.T.Errorf("%s has %d events: half an append", name, n)
+		}
 	}
 	return all
 }

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"prelude/test/conformance/wire"
 )
 
 // TestRecorded is the process whose writes TestPower records: it makes a log, appends, stops, starts
@@ -21,18 +23,18 @@ func TestRecorded(t *testing.T) {
 	if dir == "" {
 		t.Skip("it runs in a process of its own")
 	}
-	r := &rig{t: t, dir: dir}
+	r := &rig{dir: dir}
 	text := strings.Repeat("x", 3000)
 	rev := int64(0)
 	for round := range 2 {
-		r.start()
+		r.start(t)
 		if err := r.node.writer.conn.run("PRAGMA wal_autocheckpoint(20)"); err != nil {
 			t.Fatal(err)
 		}
 		for range 40 {
-			m := message(id(fmt.Sprint(rev)), "tested", `"`+text[:int(rev*131)%len(text)]+`"`)
-			if a := r.send("s", rev-1, m); a.err != nil || a.wrong != nil {
-				t.Fatal(a.err)
+			m := wire.Message(wire.ID(fmt.Sprint(rev)), "tested", `"`+text[:int(rev*131)%len(text)]+`"`)
+			if a := r.Send("s", rev-1, m); a.Err != nil || a.Wrong != nil {
+				t.Fatal(a.Err)
 			}
 			fmt.Println("acknowledged", rev)
 			rev++
@@ -210,21 +212,18 @@ func lose(t *testing.T, recorded string, calls []call, syncs bool, chance *rand.
 	if err := d.crash(r.dir, chance); err != nil {
 		return err
 	}
-	n, err := Start(t.Context(), Config{Dir: r.dir, Socket: r.socket()})
-	if err != nil {
+	if err := r.tryStart(t); err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	r.node = n
-	r.conn, r.client = dial(t, r.socket())
 	defer r.stop()
 	last := int64(-1)
-	for m, err := range r.each(options()) {
+	for m, err := range r.each(wire.Options()) {
 		if err != nil {
 			return fmt.Errorf("read: %w", err)
 		}
 		e := m.GetEvent().GetEvent()
 		own, err := uuidOf(e.GetId())
-		if last++; err != nil || own != id(fmt.Sprint(last)) || int64(e.GetStreamRevision()) != last {
+		if last++; err != nil || own != wire.ID(fmt.Sprint(last)) || int64(e.GetStreamRevision()) != last {
 			return fmt.Errorf("revision %d is where %d should be", e.GetStreamRevision(), last)
 		}
 	}
@@ -232,8 +231,10 @@ func lose(t *testing.T, recorded string, calls []call, syncs bool, chance *rand.
 		return fmt.Errorf("revision %d was acknowledged, the log ends at %d", d.acked, last)
 	}
 	// It takes what comes next.
-	a := r.append("s", last, "next")
+	a := r.Append("s", last, "next")
 	var problems error
-	_, err = Verify(t.Context(), r.dir, nil, nil, func(p Problem) { problems = errors.Join(problems, errors.New(p.String())) })
-	return errors.Join(a.err, err, problems)
+	_, err := Verify(t.Context(), r.dir, nil, nil, func(p Problem) {
+		problems = errors.Join(problems, errors.New(p.String()))
+	})
+	return errors.Join(a.Err, err, problems)
 }

@@ -1,14 +1,10 @@
 package esnode
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -93,22 +89,6 @@ func TestStart_refuses(t *testing.T) {
 	r.Must("s", noStream, "a")
 }
 
-func TestStart_refuses_a_newer_format(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	c, err := openConn(dsn(filepath.Join(dir, "log.db"), ""))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(c.run("PRAGMA user_version = 2"), c.close()); err != nil {
-		t.Fatal(err)
-	}
-	_, err = Start(t.Context(), Config{Dir: dir, Listen: "127.0.0.1:0"})
-	if err == nil || !strings.Contains(err.Error(), "format 2") {
-		t.Errorf("a newer format: %v", err)
-	}
-}
-
 func TestStart_keeps_the_log_in_its_folder(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "a b?c%20d#e&f")
@@ -124,95 +104,5 @@ func TestStart_keeps_the_log_in_its_folder(t *testing.T) {
 	}
 	if err := n.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-const (
-	victimWriters = 8
-	killAfter     = 300
-)
-
-// TestVictim is the process that TestKill kills: a node under load. Every line it writes is an
-// append that was acknowledged.
-func TestVictim(t *testing.T) {
-	dir := os.Getenv("ESNODE_TEST_VICTIM")
-	if dir == "" {
-		t.Skip("it runs in a process of its own")
-	}
-	r := &rig{dir: dir}
-	r.start(t)
-	var mu sync.Mutex
-	var all sync.WaitGroup
-	for w := range victimWriters {
-		all.Go(func() {
-			name := fmt.Sprintf("s-%d-%d", os.Getpid(), w)
-			for rev := int64(noStream); ; rev += 2 {
-				a := r.Append(name, rev, fmt.Sprint(name, rev), fmt.Sprint(name, rev, "b"))
-				if a.Err != nil || a.Wrong != nil {
-					t.Errorf("append: %v %v", a.Err, a.Wrong)
-					return
-				}
-				mu.Lock()
-				fmt.Println("acknowledged", name, a.Rev, a.Pos)
-				mu.Unlock()
-			}
-		})
-	}
-	all.Wait()
-}
-
-// Nothing that was acknowledged may be missing after the process was killed, however often.
-func TestKill(t *testing.T) {
-	t.Parallel()
-	dir, err := os.MkdirTemp("", "esnode")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	type end struct{ rev, pos int64 }
-	ends := map[string]end{}
-	for range 3 {
-		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestVictim$")
-		child.Env = append(os.Environ(), "ESNODE_TEST_VICTIM="+dir)
-		child.Stderr = os.Stderr
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
-		for n := 0; lines.Scan(); n++ {
-			var word, name string
-			var e end
-			if _, err := fmt.Sscan(lines.Text(), &word, &name, &e.rev, &e.pos); err == nil {
-				ends[name] = e
-			}
-			if n == killAfter {
-				if err := child.Process.Kill(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		if err := child.Wait(); err == nil {
-			t.Fatal("the child ended by itself")
-		}
-	}
-	if len(ends) != 3*victimWriters {
-		t.Fatalf("%d streams were written", len(ends))
-	}
-	r := &rig{dir: dir}
-	r.start(t)
-	defer r.stop()
-	for name, e := range ends {
-		got := r.Revisions(name)
-		if int64(len(got)) <= e.rev || len(got)%2 != 0 {
-			t.Errorf("%s has %d events, %d were acknowledged", name, len(got), e.rev+1)
-		}
-		again := r.Must(name, e.rev-2, fmt.Sprint(name, e.rev-2), fmt.Sprint(name, e.rev-2, "b"))
-		if again.Pos != e.pos {
-			t.Errorf("%s: position %d, acknowledged was %d", name, again.Pos, e.pos)
-		}
 	}
 }

@@ -2,7 +2,6 @@ package esnode
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -12,13 +11,11 @@ import (
 	"time"
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"github.com/google/uuid"
+
+	"prelude/test/conformance/wire"
 )
 
-const (
-	sizeStreams = 1000
-	sizeBatch   = 500
-)
+const sizeStreams = 1000
 
 // A log may grow without the node growing, or its start taking longer. It does not run beside other
 // tests: it looks at the memory of the process.
@@ -28,17 +25,17 @@ func TestSize(t *testing.T) {
 		many = 5_000_000
 	}
 	small, large := newStoppedRig(t), newStoppedRig(t)
-	small.grow(few)
+	small.grow(t, few)
 	began := time.Now()
-	large.grow(many)
+	large.grow(t, many)
 	filled := time.Since(began)
-	fast, slow := small.startTime(), large.startTime()
-	large.start()
+	fast, slow := small.startTime(t), large.startTime(t)
+	large.start(t)
 	before, peak := memory(t), 0
 	seen := 0
 	began = time.Now()
 	ctx, cancel := context.WithCancel(t.Context())
-	call, err := large.client.Read(ctx, &api.ReadReq{Options: subscribing()})
+	call, err := large.Streams.Read(ctx, &api.ReadReq{Options: wire.Subscribed(wire.Options())})
 	for err == nil {
 		var m *api.ReadResp
 		if m, err = call.Recv(); err != nil || m.GetCaughtUp() != nil {
@@ -62,8 +59,8 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d events of 256 B: file %d MB, filled in %s; start with %d events %s, with %d %s; "+
-		"catch-up in %s (%.0f events/s); resident before %d MB, at most %d MB, after %d MB", many, bytes>>20,
+	t.Logf("%d events of %d B: file %d MB, filled in %s; start with %d events %s, with %d %s; "+
+		"catch-up in %s (%.0f events/s); resident before %d MB, at most %d MB, after %d MB", many, len(payload), bytes>>20,
 		filled.Round(time.Millisecond), few, fast, many, slow, took.Round(time.Millisecond), float64(many)/took.Seconds(),
 		before>>20, peak>>20, after>>20)
 	if bound := 2*fast + 50*time.Millisecond; slow > bound {
@@ -74,41 +71,25 @@ func TestSize(t *testing.T) {
 	}
 }
 
-// grow fills the log past the protocol, in large transactions.
-func (r *rig) grow(count int) {
-	r.t.Helper()
-	r.start()
+// grow fills the log, and stops.
+func (r *rig) grow(t *testing.T, count int) {
+	t.Helper()
+	r.start(t)
 	defer r.stop()
-	data := []byte(`"` + strings.Repeat("x", 200) + `"`)
-	for n := 0; n < count; n += sizeBatch {
-		turn := n / sizeBatch
-		a := &appending{stream: fmt.Sprint("stream-", turn%sizeStreams),
-			expected: int64(turn/sizeStreams*sizeBatch) - 1}
-		for range sizeBatch {
-			a.events = append(a.events, event{id: uuid.New(), kind: "tested", json: true, data: data})
-		}
-		if _, err := r.node.writer.submit(r.t.Context(), a); err != nil {
-			r.t.Fatal(err)
-		}
-	}
+	fill(t, r.node, sizeStreams, count)
 }
 
 // startTime is the shortest of some starts: what the machine does besides makes one longer.
-func (r *rig) startTime() time.Duration {
+func (r *rig) startTime(t *testing.T) time.Duration {
+	t.Helper()
 	best := time.Hour
 	for range 5 {
 		began := time.Now()
-		r.start()
+		r.start(t)
 		best = min(best, time.Since(began))
 		r.stop()
 	}
 	return best
-}
-
-func subscribing() *api.ReadReq_Options {
-	o := options()
-	o.CountOption = &api.ReadReq_Options_Subscription{Subscription: &api.ReadReq_Options_SubscriptionOptions{}}
-	return o
 }
 
 // memory is what the process has resident, SQLite's part too, in bytes.

@@ -128,7 +128,7 @@ func TestSpeed_of_one_append(t *testing.T) {
 func TestSpeed_of_catching_up(t *testing.T) {
 	node, store := guarded(t)
 	events := speed.Size(20_000, 1_000_000)
-	fill(t, node, events)
+	fill(t, node, events, events)
 	began, n := time.Now(), 0
 	for s, err := range store.Subscribe(t.Context(), 0, eventlog.Filter{Prefixes: []string{"session-"}}) {
 		if err != nil {
@@ -162,12 +162,15 @@ func TestSpeed_of_catching_up(t *testing.T) {
 		speed.Goal{Name: "× reading the pages", Value: ours / theirs, Least: 0.25})
 }
 
-// fill appends events in large batches.
-func fill(t *testing.T, n *Node, events int) {
+// fill appends events in large batches, past the protocol, to as many streams in turn.
+func fill(t *testing.T, n *Node, streams, events int) {
 	t.Helper()
 	const per = 500
 	for i := range (events + per - 1) / per {
-		a := &appending{stream: fmt.Sprintf("session-%d", i), expected: noStream, bytes: per * len(payload)}
+		a := &appending{
+			stream:   fmt.Sprintf("session-%d", i%streams),
+			expected: int64(i/streams*per) - 1, bytes: per * len(payload),
+		}
 		for range min(per, events-i*per) {
 			a.events = append(a.events, event{id: uuid.New(), kind: "session.posted.v1", json: true, data: payload})
 		}
