@@ -310,7 +310,8 @@ func (e *Engine) inTx(ctx context.Context, r Reader, work func(pgx.Tx) error) er
 		// A commit need not be on the disk before the next batch: rows and checkpoint are lost together in a crash, and
 		// come again from the log.
 		if _, err := tx.Exec(ctx, `SELECT set_config('role', 'prelude_proj', true),
-			set_config('synchronous_commit', 'off', true), set_config('search_path', $1, true), set_config('idle_in_transaction_session_timeout', $2, true)`,
+			set_config('synchronous_commit', 'off', true), set_config('search_path', $1, true),
+			set_config('idle_in_transaction_session_timeout', $2, true)`,
 			path, strconv.FormatInt(stalled.Milliseconds(), 10)); err != nil {
 			return err
 		}

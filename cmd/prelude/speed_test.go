@@ -68,7 +68,9 @@ func newRace(t *testing.T, upstream http.HandlerFunc) *race {
 	go func() { ended <- c.base.Wait() }()
 	t.Cleanup(func() {
 		_ = in.Close() // which ends it
-		<-ended
+		if err := <-ended; err != nil {
+			t.Errorf("the baseline: %v", err)
+		}
 	})
 	m, err := out.until(answersAt, ended)
 	if err != nil {
@@ -255,18 +257,14 @@ func (c *race) turn(method, url, key string) (first time.Duration, err error) {
 // cpu is the processor time that a process has taken.
 func cpu(t *testing.T, pid int) time.Duration {
 	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
 		t.Skip("the processor time of a process is read from /proc")
 	}
-	// That of one thread only is there; the whole is the sum over threads.
-	var sum int64
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
+	var sum int64 // over its threads
 	for _, task := range tasks {
-		if text, err = os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, task.Name())); err != nil {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/schedstat", pid, task.Name()))
+		if err != nil {
 			continue // a thread that has ended
 		}
 		n, err := strconv.ParseInt(strings.Fields(string(text))[0], 10, 64)

@@ -30,7 +30,7 @@ func (s Snapshots) Snapshot(ctx context.Context, stream string, schema int,
 	if err := s.Pool.SendBatch(ctx, b).Close(); err != nil {
 		return commands.Snapshot{}, false, fmt.Errorf("read a snapshot: %w", err)
 	}
-	kept.Revision, kept.Position = eventlog.Revision(revision), eventlog.Position(position) //nolint:gosec // as kept
+	kept.Revision, kept.Position = eventlog.Revision(revision), eventlog.Position(position)
 	return kept, found, nil
 }
 
@@ -41,7 +41,7 @@ func (s Snapshots) KeepSnapshot(ctx context.Context, stream string, schema int, 
 		ON CONFLICT (stream) DO UPDATE SET schema = excluded.schema, revision = excluded.revision, pos = excluded.pos,
 			fold = excluded.fold, at = now()
 		WHERE s.schema <> excluded.schema OR s.revision < excluded.revision`,
-		stream, schema, int64(kept.Revision), int64(kept.Position), kept.Fold) //nolint:gosec // positions are below 2^63
+		stream, schema, int64(kept.Revision), int64(kept.Position), kept.Fold)
 	if err := s.Pool.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("keep a snapshot: %w", err)
 	}
