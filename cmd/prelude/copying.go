@@ -231,7 +231,12 @@ func (c *copying) finish(ctx context.Context) (string, error) {
 			return known.Log, nil
 		}
 	}
-	return identify(ctx, c.to)
+	ids, err := (&eventlog.Log{Store: c.from}).Identities(ctx)
+	if err != nil {
+		return "", fmt.Errorf("read the source's id: %w", err)
+	}
+	slices.Reverse(ids)
+	return identify(ctx, c.to, ids...)
 }
 
 // digests are a log's streams: where each ends, and a hash that goes on from event to event.

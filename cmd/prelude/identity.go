@@ -36,8 +36,9 @@ func identifyFolder(ctx context.Context, dir string) (id string, err error) {
 	return id, errors.Join(err, store.Close(), node.Close())
 }
 
-// identify writes a new id at the end of the log's identity stream: the last one counts.
-func identify(ctx context.Context, store eventlog.Store) (string, error) {
+// identify writes a new id at the end of the log's identity stream, after those of the log that it was copied from: the
+// last one counts, and those before say whose keys fit.
+func identify(ctx context.Context, store eventlog.Store, before ...string) (string, error) {
 	last := eventlog.None
 	for raw, err := range store.Read(ctx, eventlog.IdentityStream.String(), eventlog.Last, eventlog.Backwards, 1) {
 		if err != nil {
@@ -47,6 +48,10 @@ func identify(ctx context.Context, store eventlog.Store) (string, error) {
 	}
 	log, id := eventlog.Log{Store: store}, uuid.NewString()
 	meta := eventlog.Meta{Job: "setup", Command: uuid.New(), Step: uuid.New(), At: time.Now()}
-	_, _, err := log.Append(ctx, eventlog.IdentityStream, last, meta, []any{eventlog.Identified{Log: id}})
+	var events []any
+	for _, log := range append(before, id) {
+		events = append(events, eventlog.Identified{Log: log})
+	}
+	_, _, err := log.Append(ctx, eventlog.IdentityStream, last, meta, events)
 	return id, err
 }

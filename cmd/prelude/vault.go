@@ -56,7 +56,12 @@ func (c vaultRestoreCmd) Run(ctx context.Context, cfg *Config, s streams) error 
 		if err != nil {
 			return err
 		}
-		r, err := vault.Restore(ctx, p.pool, key, c.File, p.logID, erased)
+		// A log that was restored or copied has a new id, and the keys of before.
+		ids, err := p.log.Identities(ctx)
+		if err != nil {
+			return err
+		}
+		r, err := vault.Restore(ctx, p.pool, key, c.File, ids, erased)
 		if err != nil {
 			return err
 		}

@@ -128,8 +128,9 @@ func summedMethods(tls *libc.TLS, methods uintptr, wal bool) uintptr {
 		return known
 	}
 	m := *pointee[sqlite3.Tsqlite3_io_methods](methods)
-	// All kinds of files share these two.
-	base.read, base.write = function[readFile](m.FxRead), function[readFile](m.FxWrite)
+	if base.read == nil { // all kinds of files share these two, and others read them by now
+		base.read, base.write = function[readFile](m.FxRead), function[readFile](m.FxWrite)
+	}
 	if wal {
 		m.FxRead = pointer[readFile](readFrame)
 	} else {

@@ -119,17 +119,26 @@ func (l *Log) One(ctx context.Context, s Stream, at Revision) (Record, error) {
 
 // Identity is the log's id; empty: it has none yet.
 func (l *Log) Identity(ctx context.Context) (string, error) {
+	ids, err := l.Identities(ctx)
+	if err != nil || len(ids) == 0 {
+		return "", err
+	}
+	return ids[0], nil
+}
+
+// Identities are the log's id and those that it had before it was restored or copied, the newest first.
+func (l *Log) Identities(ctx context.Context) (ids []string, err error) {
 	for rec, err := range l.Read(ctx, IdentityStream, Last, Backwards) {
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		identified, ok := rec.Event.(Identified)
 		if !ok {
-			return "", errIdentity
+			return nil, errIdentity
 		}
-		return identified.Log, nil
+		ids = append(ids, identified.Log)
 	}
-	return "", nil
+	return ids, nil
 }
 
 var errIdentity = errors.New("the log's identity stream holds something else")

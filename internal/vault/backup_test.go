@@ -34,7 +34,7 @@ func (r *rig) another() *rig {
 
 func (r *rig) restore(path string, erased ...Erased) (Restored, error) {
 	r.t.Helper()
-	return Restore(r.t.Context(), r.pool, r.master, path, logID, erased)
+	return Restore(r.t.Context(), r.pool, r.master, path, []string{"log-0", logID}, erased)
 }
 
 func TestBackup_restored_into_an_empty_vault_gives_all_keys_and_marks_back(t *testing.T) {
@@ -230,7 +230,7 @@ func TestRestore_refuses(t *testing.T) {
 	stranger := newRig(t)
 	refuses(stranger, "another master key", ErrOtherMaster)
 	n := r.another()
-	if _, err := Restore(t.Context(), n.pool, n.master, path, "log-2", nil); !errors.Is(err, ErrOtherLog) {
+	if _, err := Restore(t.Context(), n.pool, n.master, path, []string{"log-2"}, nil); !errors.Is(err, ErrOtherLog) {
 		t.Errorf("another log: %v", err)
 	}
 }
@@ -248,13 +248,13 @@ func TestRestore_proves_every_byte(t *testing.T) {
 	for i := range text {
 		bad := bytes.Clone(text)
 		bad[i] ^= 1
-		_, _, err := read(bytes.NewReader(bad), v.master, logID, nil)
+		_, _, err := read(bytes.NewReader(bad), v.master, []string{logID}, nil)
 		if err == nil {
 			t.Fatalf("byte %d of %q can be another", i, text)
 		}
 	}
 	for i := range text {
-		if _, _, err := read(bytes.NewReader(text[:i]), v.master, logID, nil); err == nil {
+		if _, _, err := read(bytes.NewReader(text[:i]), v.master, []string{logID}, nil); err == nil {
 			t.Fatalf("it can be cut to %d bytes", i)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,9 +48,9 @@ type Restored struct {
 
 // Restore merges a backup into the vault behind a pool, in one transaction. A key that was destroyed in either stays
 // destroyed, and those of the erased are destroyed in the same transaction, so that at no moment they open. The vault
-// may be empty; else it has to have the same master key. Errors: [ErrNoBackup], [ErrCut], [ErrOtherMaster],
+// may be empty; else it has to have the same master key. The backup is of one of logIDs. Errors: [ErrNoBackup], [ErrCut], [ErrOtherMaster],
 // [ErrOtherLog], [ErrDiffers], [ErrMasterWrong].
-func Restore(ctx context.Context, pool *pgxpool.Pool, master []byte, path, logID string, erased []Erased,
+func Restore(ctx context.Context, pool *pgxpool.Pool, master []byte, path string, logIDs []string, erased []Erased,
 ) (Restored, error) {
 	key, err := eventlog.NewKey(master)
 	if err != nil {
@@ -63,7 +64,7 @@ func Restore(ctx context.Context, pool *pgxpool.Pool, master []byte, path, logID
 	r := Restored{}
 	// It is read twice, so that nothing of it is used, and an empty vault takes no master key, before all of it was
 	// proven.
-	if r.Head, r.Keys, err = read(f, key, logID, nil); err != nil {
+	if r.Head, r.Keys, err = read(f, key, logIDs, nil); err != nil {
 		return Restored{}, err
 	}
 	v, err := Open(ctx, pool, master)
@@ -77,7 +78,7 @@ func Restore(ctx context.Context, pool *pgxpool.Pool, master []byte, path, logID
 		if err := v.sameNames(ctx, tx, r.Head); err != nil {
 			return err
 		}
-		_, _, err := read(f, v.master, logID, func(keys []kept) error {
+		_, _, err := read(f, v.master, logIDs, func(keys []kept) error {
 			n, err := v.merge(ctx, tx, keys)
 			r.Added += n
 			return err
@@ -104,7 +105,7 @@ func forget(ctx context.Context, tx pgx.Tx, erased []Erased) error {
 }
 
 // read goes through a backup, and hands on what is in it by pages, if that is wanted.
-func read(from io.Reader, master *eventlog.Key, logID string, each func([]kept) error) (h Head, keys int, err error) {
+func read(from io.Reader, master *eventlog.Key, logIDs []string, each func([]kept) error) (h Head, keys int, err error) {
 	in := bufio.NewReader(from)
 	mac := master.MACKey().Hash("backup")
 	line, err := in.ReadBytes('\n')
@@ -132,7 +133,7 @@ func read(from io.Reader, master *eventlog.Key, logID string, each func([]kept) 
 				}
 			}
 			if end {
-				return h, keys, proven(in, h, t, keys, mac.Sum(nil), logID)
+				return h, keys, proven(in, h, t, keys, mac.Sum(nil), logIDs)
 			}
 			some = some[:0]
 		}
@@ -159,11 +160,11 @@ func parse(line []byte) (k kept, t tail, err error) {
 }
 
 // proven holds the last line against what came before it, and then asks whose keys these are.
-func proven(in *bufio.Reader, h Head, t tail, keys int, sum []byte, logID string) error {
+func proven(in *bufio.Reader, h Head, t tail, keys int, sum []byte, logIDs []string) error {
 	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) || t.Keys != keys || !hmac.Equal(t.HMAC, sum) {
 		return ErrCut
 	}
-	if h.Log != logID {
+	if !slices.Contains(logIDs, h.Log) {
 		return ErrOtherLog
 	}
 	return nil
