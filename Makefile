@@ -23,7 +23,7 @@ build: ## Build the program into .bin.
 
 test: ## Set up what is missing and run all tests, with the race detector.
 	@deploy/setup test
-	internal/search/node/with $(GO) test -race -timeout 14m ./...
+	internal/search/node/with $(GO) test -race -timeout 25m ./...
 
 torture: ## Run the tests of what takes long in their long form, at the bounds that are promised, and print the figures.
 	@deploy/setup test
