@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 )
 
 // event is a server-sent event.
@@ -104,9 +105,9 @@ func walk(t *testing.T, r *rig, engine string) {
 // search asks until an engine answers: a cold OpenSearch may take longer than a search may.
 func (r *rig) search(query, engine string) doc {
 	r.t.Helper()
-	for try := 0; ; try++ {
+	for deadline := time.Now().Add(30 * time.Second); ; {
 		found := r.do("GET", "/v1/search/presets?"+query, nil).want(200)
-		if found.str("engine") == engine && found.at("stale") == false || try == 30 {
+		if found.str("engine") == engine && found.at("stale") == false || time.Now().After(deadline) {
 			return found
 		}
 	}
