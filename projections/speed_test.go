@@ -106,7 +106,7 @@ func inUse() float64 {
 func TestSpeed_of_a_rebuild(t *testing.T) {
 	log := newLog(t)
 	began := time.Now()
-	total := filled(t, log, speed.Size(4_000, 300_000))
+	total := filled(t, log, speed.Size(4_000, 1_000_000))
 	t.Logf("%d events were written in %s", total, time.Since(began).Round(time.Second))
 	server := synced(t)
 	pool, dsn := made(t, server, "rebuilt")
