@@ -122,7 +122,7 @@ func read(from io.Reader, master *eventlog.Key, logIDs []string, each func([]kep
 		if err != nil {
 			return h, 0, errors.Join(ErrCut, notEnd(err))
 		}
-		k, t, err := parse(line)
+		k, err := parse(line)
 		if err != nil {
 			return h, 0, err
 		}
@@ -133,7 +133,7 @@ func read(from io.Reader, master *eventlog.Key, logIDs []string, each func([]kep
 				}
 			}
 			if end {
-				return h, keys, proven(in, h, t, keys, mac.Sum(nil), logIDs)
+				return h, keys, proven(in, h, line, tail{Keys: keys, HMAC: mac.Sum(nil)}, logIDs)
 			}
 			some = some[:0]
 		}
@@ -152,16 +152,22 @@ func notEnd(err error) error {
 }
 
 // parse reads a line: a key, or where that has no id, the last line.
-func parse(line []byte) (k kept, t tail, err error) {
+func parse(line []byte) (k kept, err error) {
+	var t tail
 	if json.Unmarshal(line, &k) != nil || k.ID == "" && (json.Unmarshal(line, &t) != nil || t.HMAC == nil) {
-		return k, t, ErrCut
+		return k, ErrCut
 	}
-	return k, t, nil
+	return k, nil
 }
 
-// proven holds the last line against what came before it, and then asks whose keys these are.
-func proven(in *bufio.Reader, h Head, t tail, keys int, sum []byte, logIDs []string) error {
-	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) || t.Keys != keys || !hmac.Equal(t.HMAC, sum) {
+// proven holds the last line, byte by byte, against what it has to be after what came before it, and then asks whose
+// keys these are.
+func proven(in *bufio.Reader, h Head, line []byte, want tail, logIDs []string) error {
+	last, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
+	if _, err := in.ReadByte(); !errors.Is(err, io.EOF) || !hmac.Equal(line, append(last, '\n')) {
 		return ErrCut
 	}
 	if !slices.Contains(logIDs, h.Log) {
