@@ -48,7 +48,8 @@ type Restored struct {
 
 // Restore merges a backup into the vault behind a pool, in one transaction. A key that was destroyed in either stays
 // destroyed, and those of the erased are destroyed in the same transaction, so that at no moment they open. The vault
-// may be empty; else it has to have the same master key. The backup is of one of logIDs. Errors: [ErrNoBackup], [ErrCut], [ErrOtherMaster],
+// may be empty; else it has to have the same master key. The backup is of one of logIDs.
+// Errors: [ErrNoBackup], [ErrCut], [ErrOtherMaster],
 // [ErrOtherLog], [ErrDiffers], [ErrMasterWrong].
 func Restore(ctx context.Context, pool *pgxpool.Pool, master []byte, path string, logIDs []string, erased []Erased,
 ) (Restored, error) {
@@ -105,7 +106,8 @@ func forget(ctx context.Context, tx pgx.Tx, erased []Erased) error {
 }
 
 // read goes through a backup, and hands on what is in it by pages, if that is wanted.
-func read(from io.Reader, master *eventlog.Key, logIDs []string, each func([]kept) error) (h Head, keys int, err error) {
+func read(from io.Reader, master *eventlog.Key, logIDs []string, each func([]kept) error,
+) (h Head, keys int, err error) {
 	in := bufio.NewReader(from)
 	mac := master.MACKey().Hash("backup")
 	line, err := in.ReadBytes('\n')
