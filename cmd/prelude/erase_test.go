@@ -134,7 +134,8 @@ func TestErase(t *testing.T) {
 	bob.shows()
 	bob.do("POST", "/v1/sessions/"+bob.session+"/messages", doc{"content": "Still here"}).want(201)
 	r.tombstones(t, ann, bob)
-	entries := r.do("GET", "/v1/audit?kind=user.erased&object="+ann.id, nil).want(200).list("data")
+	entries := r.do("GET", "/v1/audit?kind=user.erased&object="+ann.id+"&min_position="+
+		first.Header.Get("Prelude-Position"), nil).want(200).list("data")
 	if len(entries) != 1 || entries[0].str("object") != ann.id || entries[0].str("rule") != "users_erased_by_heads" {
 		t.Errorf("the audit has %v", entries)
 	}

@@ -56,7 +56,8 @@ func TestOrgPolicy(t *testing.T) {
 			t.Errorf("%v: %v\n%s", c.args, err, out)
 		}
 	}
-	if n := len(r.do("GET", "/v1/audit?kind=org.policy_set", nil).want(200).list("data")); n != 3 {
+	later := r.do("POST", "/v1/sessions", doc{"model": "demo"}).Header.Get("Prelude-Position")
+	if n := len(r.do("GET", "/v1/audit?kind=org.policy_set&min_position="+later, nil).want(200).list("data")); n != 3 {
 		t.Errorf("the audit has %d changes of 3", n)
 	}
 	for _, days := range []string{"-1", "36501", "soon"} {
