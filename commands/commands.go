@@ -38,11 +38,12 @@ type Engine struct {
 	Watched   func() bool
 	Snapshots Snapshots // nil: none
 	cache     *cache
+	tails     *tails
 }
 
 // NewEngine returns an engine over a log.
 func NewEngine(log *eventlog.Log, models Models, logger *slog.Logger) *Engine {
-	return &Engine{Log: log, Models: models, Logger: logger, cache: newCache(),
+	return &Engine{Log: log, Models: models, Logger: logger, cache: newCache(), tails: newTails(),
 		Watched: func() bool { return false },
 		Now:     func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }}
 }

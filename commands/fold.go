@@ -210,11 +210,12 @@ func (e *Engine) Seen(s eventlog.Stream, revision eventlog.Revision) {
 	})
 }
 
-// Forget empties the cache. It is called when the live subscription goes down and when it is up again: between
+// Forget empties the caches. It is called when the live subscription goes down and when it is up again: between
 // the two nothing says what is behind, and what was read then may be.
 func (e *Engine) Forget() {
 	e.cache.epoch.Add(1)
 	e.cache.states.InvalidateAll()
+	e.tails.InvalidateAll()
 }
 
 // ensureKeys makes the keys that open secrets among events need.

@@ -55,6 +55,7 @@ type Run struct {
 	tools  []Chunk // chunks with tool calls, for OpenAI clients
 	end    *Ending
 	wake   chan struct{} // closed at the next change; nil: nobody waits
+	over   chan struct{} // closed at the end; nil: nobody waits for that alone
 }
 
 // Ending is how a reply ended.
@@ -262,6 +263,9 @@ func (r *Run) finish(e Ending) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.end = &e
+	if r.over != nil {
+		close(r.over)
+	}
 	r.signal()
 }
 
@@ -293,12 +297,12 @@ type Progress struct {
 // end. It ends with the context.
 func (r *Run) Next(ctx context.Context, from, seen int) (Progress, error) {
 	for {
-		p, wait := r.since(from, seen)
-		if wait == nil {
+		p, more := r.Look(from, seen)
+		if more == nil {
 			return p, nil
 		}
 		select {
-		case <-wait:
+		case <-more:
 		case <-ctx.Done():
 			return Progress{}, context.Cause(ctx)
 		}
@@ -313,10 +317,11 @@ func (r *Run) Peek() (Progress, bool) {
 		End: r.end}, r.end != nil
 }
 
-func (r *Run) since(from, seen int) (Progress, chan struct{}) {
+// Look gives what Next waits for, or, where there is none of it yet, what is closed when there may be.
+func (r *Run) Look(from, seen int) (p Progress, more <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := Progress{End: r.end}
+	p.End = r.end
 	if from < len(r.text) {
 		p.Text = r.text[from:len(r.text):len(r.text)]
 	}
@@ -332,17 +337,22 @@ func (r *Run) since(from, seen int) (Progress, chan struct{}) {
 	return p, r.wake
 }
 
-// Wait waits for the end.
+// Wait waits for the end, and for nothing before it.
 func (r *Run) Wait(ctx context.Context) (Ending, error) {
-	from := 0
-	for {
-		p, err := r.Next(ctx, from, 1<<30)
-		if err != nil {
-			return Ending{}, err
+	r.mu.Lock()
+	if r.over == nil {
+		r.over = make(chan struct{})
+		if r.end != nil {
+			close(r.over)
 		}
-		if p.End != nil {
-			return *p.End, nil
-		}
-		from += len(p.Text)
+	}
+	over := r.over
+	r.mu.Unlock()
+	select {
+	case <-over:
+		end, _ := r.Ended()
+		return end, nil
+	case <-ctx.Done():
+		return Ending{}, context.Cause(ctx)
 	}
 }

@@ -109,7 +109,7 @@ func TestSession_of_20000_events_costs_what_one_of_10_does(t *testing.T) {
 	r.Snapshots = &shelf{}
 	store := &counted{Store: r.Log.Store}
 	log := &eventlog.Log{Store: store, Keys: r.keys}
-	cost := func(events int) (cold, warm, turn int64) {
+	cost := func(events int) (cold, warm, turn, next int64) {
 		id := r.session(olga)
 		r.grow(id, events)
 		r.coldLoad(id) // which leaves a snapshot
@@ -129,22 +129,27 @@ func TestSession_of_20000_events_costs_what_one_of_10_does(t *testing.T) {
 			return err
 		}
 		cold, warm = measure(rename), measure(rename)
-		turn = measure(func() error {
+		post := func() error {
 			e.posted(id, by(olga))
 			return nil
-		})
-		return cold, warm, turn
+		}
+		turn, next = measure(post), measure(post)
+		return cold, warm, turn, next
 	}
-	shortCold, shortWarm, shortTurn := cost(10)
-	longCold, longWarm, longTurn := cost(session.MaxEvents - 100)
-	t.Logf("events read on 10 and on %d events: command cold %d and %d, warm %d and %d; a turn %d and %d",
-		session.MaxEvents-100, shortCold, longCold, shortWarm, longWarm, shortTurn, longTurn)
+	shortCold, shortWarm, shortTurn, shortNext := cost(10)
+	longCold, longWarm, longTurn, longNext := cost(session.MaxEvents - 100)
+	t.Logf("events read on 10 and on %d events: command cold %d and %d, warm %d and %d; a turn %d and %d, the next %d and %d",
+		session.MaxEvents-100, shortCold, longCold, shortWarm, longWarm, shortTurn, longTurn, shortNext, longNext)
 	if longCold > 2*snapshotEvery || longWarm > shortWarm {
 		t.Errorf("a command reads %d events cold and %d warm", longCold, longWarm)
 	}
 	// Of a turn's four events one or two are texts; beyond the most messages of a request nothing is read.
 	if most := int64(2*receipt.MaxMessages + 10); longTurn > most {
 		t.Errorf("a turn reads %d events, more than %d", longTurn, most)
+	}
+	// The events of the turn before it, and the state's.
+	if longNext > 10 || longNext > shortNext {
+		t.Errorf("the next turn reads %d events, on a short session %d", longNext, shortNext)
 	}
 }
 

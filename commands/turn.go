@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"time"
 
 	"prelude/domain"
 	"prelude/domain/preset"
@@ -233,84 +231,6 @@ func (h Sessions) history(ctx context.Context, s session.Session, b *receipt.Bui
 	return h.backwards(ctx, eventlog.SessionStream(s.Org, s.ID), func(said said) (bool, error) {
 		return b.Add(said.Piece)
 	})
-}
-
-// backwards gives what was said in a session, newest first, opened, until fn has enough. Texts that were erased
-// are passed over.
-func (e *Engine) backwards(ctx context.Context, stream eventlog.Stream, fn func(said) (more bool, err error)) error {
-	for rec, err := range e.Log.ReadOnly(ctx, stream, eventlog.Last, eventlog.Backwards, texts) {
-		if err != nil {
-			return err
-		}
-		if len(saidIn(rec)) == 0 {
-			continue
-		}
-		one := []eventlog.Record{rec}
-		if err := e.Log.Open(ctx, one); err != nil {
-			return err
-		}
-		for _, said := range slices.Backward(saidIn(one[0])) {
-			if said.Text == "" {
-				continue // erased
-			}
-			if more, err := fn(said); err != nil || !more {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// texts are the events in which something was said.
-var texts = []any{session.MessagePosted{}, session.ReplyCompleted{}, session.ReplyFailed{}, session.ReplyCancelled{},
-	session.Branched{}}
-
-// said is a text of a conversation, and who wrote it.
-type said struct {
-	receipt.Piece
-	author domain.UserID // empty: a model
-	model  string
-	at     time.Time
-}
-
-// saidIn is what a record adds to a conversation: a message, what there is of a reply, or what a branch took with
-// it, the oldest first.
-func saidIn(r eventlog.Record) []said {
-	switch e := r.Event.(type) {
-	case session.MessagePosted:
-		return []said{message(e.Message, e.Content, e.Author, e.At)}
-	case session.ReplyCompleted:
-		return reply(e.Reply, e.Text, e.Model, e.At)
-	case session.ReplyFailed:
-		return reply(e.Reply, e.Text, e.Model, e.At)
-	case session.ReplyCancelled:
-		return reply(e.Reply, e.Text, e.Model, e.At)
-	case session.Branched:
-		var all []said
-		for _, c := range e.Carried {
-			if c.Reply == "" {
-				all = append(all, message(c.Message, c.Text, c.Author, c.At))
-			} else {
-				all = append(all, reply(c.Reply, c.Text, c.Model, c.At)...)
-			}
-		}
-		return all
-	}
-	return nil
-}
-
-func message(id domain.MessageID, text domain.Secret, author domain.UserID, at time.Time) said {
-	return said{author: author, at: at, Piece: receipt.Piece{Role: "user", Text: text.Text, Key: text.Key,
-		Source: receipt.Source{Kind: receipt.FromMessage, ID: string(id)}}}
-}
-
-// reply is what a reply adds: nothing, if nothing came.
-func reply(id domain.ReplyID, text domain.Secret, model string, at time.Time) []said {
-	if text.IsZero() {
-		return nil
-	}
-	return []said{{model: model, at: at, Piece: receipt.Piece{Role: "assistant", Text: text.Text, Key: text.Key,
-		Source: receipt.Source{Kind: receipt.FromReply, ID: string(id)}}}}
 }
 
 // prove makes the receipt's HMACs, with one question to the vault for all keys.

@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
-	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -15,6 +13,7 @@ import (
 // stream writes the chunks of a reply as OpenAI's clients read them, to its end.
 func (c chat) stream(hc huma.Context, first commands.Progress) {
 	w := c.s.eventStream(hc)
+	defer w.close()
 	head := c.head("chat.completion.chunk")
 	c.chunk(w, head, map[string]any{"role": "assistant", "content": ""}, nil)
 	if c.src.run == nil {
@@ -36,10 +35,11 @@ func (c chat) stream(hc huma.Context, first commands.Progress) {
 // followChunks writes what comes until the end; false: nobody listens any more.
 func (c chat) followChunks(ctx context.Context, w *events, head map[string]any, p commands.Progress) bool {
 	at, seen := 0, 0
+	before, after := w.frame(chunkOf(head, map[string]any{"content": ""}, nil))
 	for !w.gone {
 		if len(p.Text) > 0 {
 			at += len(p.Text)
-			c.chunk(w, head, map[string]any{"content": string(p.Text)}, nil)
+			w.raw(w.around(before, p.Text, after))
 		}
 		for _, t := range p.Tools {
 			seen++
@@ -50,25 +50,11 @@ func (c chat) followChunks(ctx context.Context, w *events, head map[string]any, 
 			return true
 		}
 		var err error
-		if p, err = c.next(ctx, w, at, seen); err != nil {
+		if p, err = w.next(ctx, c.src.run, at, seen); err != nil {
 			return false
 		}
 	}
 	return false
-}
-
-func (c chat) next(ctx context.Context, w *events, at, seen int) (commands.Progress, error) {
-	for {
-		beat, cancel := context.WithTimeoutCause(ctx, heartbeat, errBeat)
-		p, err := c.src.run.Next(beat, at, seen)
-		cancel()
-		if !errors.Is(err, errBeat) {
-			return p, err
-		}
-		if w.comment(); w.gone {
-			return p, errBeat
-		}
-	}
 }
 
 // end writes the last chunks: the finish, the usage if it was asked for, and [DONE]; or the error.
@@ -85,20 +71,19 @@ func (c chat) end(w *events, head map[string]any) {
 		last["choices"], last["usage"] = []any{}, usageOpenAI(b)
 		w.data(last)
 	}
-	w.raw("[DONE]")
+	w.raw([]byte("[DONE]"))
 }
 
 func (c chat) chunk(w *events, head map[string]any, delta map[string]any, finish *string) {
+	w.data(chunkOf(head, delta, finish))
+}
+
+func chunkOf(head map[string]any, delta map[string]any, finish *string) map[string]any {
 	chunk := maps.Clone(head)
 	chunk["choices"] = []any{map[string]any{"index": 0, "delta": delta, "logprobs": nil,
 		"finish_reason": finish}}
-	w.data(chunk)
+	return chunk
 }
-
-// data writes an event without an id or a name.
-func (e *events) data(v any) { e.raw(e.encode(v)) }
-
-func (e *events) raw(text string) { e.write(strings.NewReader("data: " + text + "\n\n")) }
 
 // toolCalls are a reply's tool calls, put together from their pieces, or as they were kept.
 func (c chat) toolCalls() (calls []commands.ToolCall) {

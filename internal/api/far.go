@@ -61,7 +61,7 @@ func (s *Server) relay(ctx context.Context, w *events, src *source, at *int) err
 			}
 			*at += len(p.text)
 			if whole := characters(p.text); len(whole) > 0 {
-				w.send(offsetID(src.ended.ID, *at), "reply.delta", deltaData{string(whole)})
+				w.delta(offsetID(src.ended.ID, *at), whole)
 			}
 		case <-time.After(heartbeat):
 			w.comment()
@@ -148,7 +148,7 @@ func (s *Server) farEnd(ctx context.Context, src *source, w *events) error {
 		if w != nil && time.Since(beat) > heartbeat {
 			beat = time.Now()
 			if w.comment(); w.gone {
-				return errBeat
+				return errGone
 			}
 		}
 	}

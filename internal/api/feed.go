@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -35,7 +34,9 @@ func (s *Server) feed(ctx context.Context, in *feedIn) (*streamed, error) {
 	return &streamed{Body: func(hc huma.Context) {
 		ctx, done := s.Authn.While(hc.Context(), in.Who.Key)
 		defer done()
-		s.followFeed(ctx, s.eventStream(hc), in.Who.Org, after)
+		w := s.eventStream(hc)
+		defer w.close()
+		s.followFeed(ctx, w, in.Who.Org, after)
 	}}, nil
 }
 
@@ -75,8 +76,6 @@ func (s *Server) followFeed(ctx context.Context, w *events, org domain.OrgID, af
 		cancel()
 		<-done
 	}()
-	beat := time.NewTicker(heartbeat)
-	defer beat.Stop()
 	for !w.gone {
 		select {
 		case e, ok := <-items:
@@ -84,7 +83,7 @@ func (s *Server) followFeed(ctx context.Context, w *events, org domain.OrgID, af
 				return
 			}
 			w.send(s.token(e.Position), e.Type, feedEvent{e, e.Time.UTC().Format(timeForm)})
-		case <-beat.C:
+		case <-w.beat.C:
 			w.comment()
 		case <-ctx.Done():
 			return

@@ -135,7 +135,7 @@ func (s *Server) relayStream(w http.ResponseWriter, r *http.Request, run *comman
 		return
 	}
 	for {
-		p, err := run.Next(r.Context(), at, 1<<30)
+		p, err := run.Next(r.Context(), at, noTools)
 		if err != nil || len(p.Text) == 0 {
 			return // who asked has left, or it has ended
 		}

@@ -1,19 +1,13 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
-	"net/http"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/danielgtaylor/huma/v2/adapters/humachi"
-	"github.com/tmaxmax/go-sse"
 
 	"prelude/commands"
 	"prelude/domain"
@@ -30,9 +24,6 @@ type streamed struct {
 	Replayed string `header:"Idempotency-Replayed"`
 	Body     func(huma.Context)
 }
-
-// heartbeat is how often a comment keeps an idle stream open.
-const heartbeat = 15 * time.Second
 
 // source is a reply wherever it is: made by this process, or in the views, or in those and made by another process.
 type source struct {
@@ -140,9 +131,6 @@ type (
 		Model    string      `json:"model"`
 		Position string      `json:"position"`
 	}
-	deltaData struct {
-		Text string `json:"text"`
-	}
 	completedData struct {
 		Reply     string        `json:"reply"`
 		TextBytes int           `json:"text_bytes"`
@@ -176,6 +164,7 @@ const fromStart = -1
 func (s *Server) follow(src *source, from int) func(huma.Context) {
 	return func(hc huma.Context) {
 		w := s.eventStream(hc)
+		defer w.close()
 		ctx, done := s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
 		defer done()
 		switch {
@@ -189,80 +178,6 @@ func (s *Server) follow(src *source, from int) func(huma.Context) {
 	}
 }
 
-// eventStream begins a stream of events.
-func (s *Server) eventStream(hc huma.Context) *events {
-	hc.SetHeader("Content-Type", "text/event-stream")
-	hc.SetHeader("Cache-Control", "no-store")
-	hc.SetHeader("X-Accel-Buffering", "no")
-	hc.SetStatus(http.StatusOK)
-	_, rw := humachi.Unwrap(hc)
-	w := &events{out: rw, control: http.NewResponseController(rw), valid: func() bool {
-		return s.Authn.Valid(hc.Context(), keyOfRequest(hc.Context()))
-	}}
-	w.flush()
-	return w
-}
-
-// events writes server-sent events; after the first that cannot be written nothing more is.
-type events struct {
-	out     http.ResponseWriter
-	control *http.ResponseController
-	valid   func() bool // the key that it was opened with
-	gone    bool
-	buffer  bytes.Buffer
-}
-
-const writeFor = 30 * time.Second
-
-// send writes one event and flushes it.
-func (e *events) send(id, name string, data any) {
-	if e.gone {
-		return
-	}
-	var m sse.Message
-	m.ID, m.Type = sse.ID(id), sse.Type(name)
-	m.AppendData(e.encode(data))
-	e.write(&m)
-}
-
-// comment keeps the stream open, if its key is valid still.
-func (e *events) comment() {
-	if e.gone = e.gone || !e.valid(); e.gone {
-		return
-	}
-	var m sse.Message
-	m.AppendComment("keep-alive")
-	e.write(&m)
-}
-
-// encode is the JSON of data on one line; where it has none, nothing more is written.
-func (e *events) encode(data any) string {
-	e.buffer.Reset()
-	if err := format.Marshal(&e.buffer, data); err != nil {
-		e.gone = true
-	}
-	return strings.TrimSuffix(e.buffer.String(), "\n")
-}
-
-// write writes what is whole and flushes it.
-func (e *events) write(text io.WriterTo) {
-	if e.gone {
-		return
-	}
-	_ = e.control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
-	if _, err := text.WriteTo(e.out); err != nil {
-		e.gone = true
-		return
-	}
-	e.flush()
-}
-
-func (e *events) flush() {
-	if e.control.Flush() != nil {
-		e.gone = true
-	}
-}
-
 func offsetID(reply string, offset int) string { return reply + ":" + strconv.Itoa(offset) }
 
 func (s *Server) followRun(ctx context.Context, w *events, r *commands.Run, from int) {
@@ -272,7 +187,7 @@ func (s *Server) followRun(ctx context.Context, w *events, r *commands.Run, from
 			text(string(r.Message)), id, usedOf(r.Preset), r.Model, s.token(r.Position)})
 	}
 	for at := max(from, 0); !w.gone; {
-		p, err := s.next(ctx, w, r, at)
+		p, err := w.next(ctx, r, at, noTools)
 		if err != nil || w.gone {
 			return
 		}
@@ -280,7 +195,7 @@ func (s *Server) followRun(ctx context.Context, w *events, r *commands.Run, from
 			at += len(p.Text)
 			// Where there was no text yet when it was asked for, the offset may lie inside a character.
 			if whole := characters(p.Text); len(whole) > 0 {
-				w.send(offsetID(id, at), "reply.delta", deltaData{string(whole)})
+				w.delta(offsetID(id, at), whole)
 			}
 			continue
 		}
@@ -300,30 +215,13 @@ func characters(text []byte) []byte {
 	return text
 }
 
-// next waits for more of a reply, with a comment now and then.
-func (s *Server) next(ctx context.Context, w *events, r *commands.Run, at int) (commands.Progress, error) {
-	for {
-		beat, cancel := context.WithTimeoutCause(ctx, heartbeat, errBeat)
-		p, err := r.Next(beat, at, 1<<30)
-		cancel()
-		if !errors.Is(err, errBeat) {
-			return p, err
-		}
-		if w.comment(); w.gone {
-			return p, errBeat
-		}
-	}
-}
-
-var errBeat = errors.New("nothing came for a while")
-
 func (s *Server) followEnded(w *events, m *readmodels.Message, from int) {
 	if from == fromStart {
 		w.send(offsetID(m.ID, 0), "reply.started", startedData{text(string(m.Session)),
 			text(string(m.Message)), m.ID, usedOf(m.Preset), m.Model, s.token(m.Position)})
 	}
 	if all, at := m.Text.Text, max(from, 0); at < len(all) {
-		w.send(offsetID(m.ID, len(all)), "reply.delta", deltaData{all[at:]})
+		w.delta(offsetID(m.ID, len(all)), []byte(all[at:]))
 	}
 	if m.Status != "running" {
 		s.sendEnd(w, messageOf(*m), m.EndedPos)
