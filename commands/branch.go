@@ -85,7 +85,7 @@ func (h Sessions) carry(ctx context.Context, b *session.Branch, plan receipt.Pla
 	}
 	stream := eventlog.SessionStream(b.Org, b.From)
 	found, bytes := through == "", 0
-	err = h.backwards(ctx, stream, func(s said) (bool, error) {
+	err = h.backwards(ctx, stream, eventlog.Revision(b.Through), func(s said) (bool, error) {
 		if found = found || s.Source.ID == through; !found {
 			return true, nil
 		}

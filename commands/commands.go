@@ -176,6 +176,7 @@ func store[S evolver[S, E], E any](
 	now.Revision, now.Position, now.cached = done.Revision, done.Position, false
 	now.recent = now.recent.with(stored, eventlog.KindOf(list[0]))
 	e.cache.put(stream, now.Revision, now, now.size())
+	e.remember(stream, was.Revision, now.Revision, list)
 	keepSnapshot(ctx, e, stream, was.Revision, now)
 	return now, nil
 }

@@ -14,17 +14,18 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// backwards gives what was said in a session, newest first, opened, until fn has enough. Texts that were erased
-// are passed over.
-func (e *Engine) backwards(ctx context.Context, stream eventlog.Stream, fn func(said) (more bool, err error)) error {
-	t := tail{whole: true, size: 1024}
-	for rec, err := range e.sayings(ctx, stream) {
+// backwards gives what was said in a session up to a revision, or somewhat later, newest first, opened, until fn has
+// enough. Texts that were erased are passed over.
+func (e *Engine) backwards(ctx context.Context, stream eventlog.Stream, at eventlog.Revision,
+	fn func(said) (more bool, err error)) error {
+	t := tail{at: at, whole: true}
+	for rec, err := range e.sayings(ctx, stream, at) {
 		if err != nil {
 			return err
 		}
-		t.records, t.size = append(t.records, rec), t.size+tailRecord
+		t.records, t.at = append(t.records, rec), max(t.at, rec.Revision)
 		more, err := e.tell(ctx, *rec, func(s said) (bool, error) {
-			t.size += len(s.Text)
+			t.bytes += len(s.Text)
 			return fn(s)
 		})
 		if err != nil {
@@ -35,9 +36,7 @@ func (e *Engine) backwards(ctx context.Context, stream eventlog.Stream, fn func(
 			break
 		}
 	}
-	if len(t.records) > 0 {
-		e.tails.Set(stream, t)
-	}
+	e.tails.Set(stream, t)
 	return nil
 }
 
@@ -59,26 +58,29 @@ func (e *Engine) tell(ctx context.Context, rec eventlog.Record, fn func(said) (b
 }
 
 // sayings are a session's records with texts, newest first. The log is asked for what is newer than what is
-// remembered, and then for what is older, so that a turn reads the last one, and not its whole window.
-func (e *Engine) sayings(ctx context.Context, stream eventlog.Stream) iter.Seq2[*eventlog.Record, error] {
+// remembered, if there is any, and then for what is older, so that a turn need not read its whole window.
+func (e *Engine) sayings(ctx context.Context, stream eventlog.Stream, at eventlog.Revision,
+) iter.Seq2[*eventlog.Record, error] {
 	return func(yield func(*eventlog.Record, error) bool) {
 		before := eventlog.Last
 		if kept, found := e.tails.GetIfPresent(stream); found {
-			newer, err := e.since(ctx, stream, kept.records[0].Revision)
-			if err != nil {
-				yield(nil, err)
-				return
+			if kept.at < at {
+				newer, err := e.since(ctx, stream, kept.at)
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				kept.records = slices.Concat(newer, kept.records)
 			}
-			for _, records := range [][]*eventlog.Record{newer, kept.records} {
-				for _, rec := range records {
-					if !yield(rec, nil) {
-						return
-					}
+			for _, rec := range kept.records {
+				if !yield(rec, nil) {
+					return
 				}
 			}
-			if before = kept.records[len(kept.records)-1].Revision - 1; kept.whole || before < 0 {
+			if kept.whole {
 				return
 			}
+			before = kept.records[len(kept.records)-1].Revision - 1
 		}
 		for rec, err := range e.Log.ReadOnly(ctx, stream, before, eventlog.Backwards, texts) {
 			if !yield(&rec, err) || err != nil {
@@ -101,24 +103,58 @@ func (e *Engine) since(ctx context.Context, stream eventlog.Stream, after eventl
 	return records, nil
 }
 
+// remember adds what was appended to a session to its tail, if that reaches so far.
+func (e *Engine) remember(stream eventlog.Stream, was, now eventlog.Revision, events []any) {
+	if stream.Category != eventlog.SessionCategory {
+		return
+	}
+	e.tails.Compute(stream, func(old tail, found bool) (tail, otter.ComputeOp) {
+		if was == eventlog.None {
+			old = tail{at: was, whole: true}
+		} else if !found || old.at != was {
+			return old, otter.CancelOp
+		}
+		return old.with(stream, now, events), otter.WriteOp
+	})
+}
+
 // tail is the end of a conversation as the log holds it, sealed, so that an erasure holds here too: all records with
-// texts from one on, at least one, newest first. It is never changed.
+// texts from one on to a revision, newest first. It is never changed.
 type tail struct {
 	records []*eventlog.Record
-	whole   bool // there is nothing before it
-	size    int  // about how many bytes it takes
+	at      eventlog.Revision
+	whole   bool // there is nothing before it; else it has a record
+	bytes   int  // of the texts
+}
+
+// with is the tail after more events, the last of which is at a revision.
+func (t tail) with(stream eventlog.Stream, at eventlog.Revision, events []any) tail {
+	for i, event := range events {
+		rec := eventlog.Record{Stream: stream, Revision: t.at + 1 + eventlog.Revision(i), Event: eventlog.Shut(event)}
+		if all := saidIn(rec); len(all) > 0 {
+			t.records = slices.Concat([]*eventlog.Record{&rec}, t.records)
+			for _, s := range saidIn(eventlog.Record{Event: event}) {
+				t.bytes += len(s.Text)
+			}
+		}
+	}
+	t.at = at
+	return t
 }
 
 const (
-	tailBytes  = 64 << 20 // about how much all tails may take
-	tailRecord = 512      // about how much a record takes beside its text
+	tailsBytes  = 64 << 20 // about how much all tails may take
+	tailBytes   = 512      // about how much one takes without its records
+	recordBytes = 512      // about how much a record takes beside its texts
 )
 
 type tails = otter.Cache[eventlog.Stream, tail]
 
 func newTails() *tails {
-	return otter.Must(&otter.Options[eventlog.Stream, tail]{MaximumWeight: tailBytes,
-		Weigher: func(_ eventlog.Stream, t tail) uint32 { return uint32(min(t.size, tailBytes)) }}) //nolint:gosec // it is small
+	return otter.Must(&otter.Options[eventlog.Stream, tail]{MaximumWeight: tailsBytes,
+		Weigher: func(_ eventlog.Stream, t tail) uint32 {
+			return uint32(min(tailBytes+len(t.records)*recordBytes+t.bytes, tailsBytes)) //nolint:gosec // it fits
+		}})
 }
 
 // texts are the events in which something was said.

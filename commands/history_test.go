@@ -12,7 +12,7 @@ import (
 // heard is what was said last in a session, at most so much, newest first.
 func (r *rig) heard(id domain.SessionID, most int) (all []string) {
 	r.t.Helper()
-	err := r.backwards(r.t.Context(), eventlog.SessionStream(acme, id), func(s said) (bool, error) {
+	err := r.backwards(r.t.Context(), eventlog.SessionStream(acme, id), r.coldLoad(id).Revision, func(s said) (bool, error) {
 		all = append(all, s.Source.ID+" "+s.Text)
 		return len(all) < most, nil
 	})
@@ -41,6 +41,12 @@ func TestHistory_is_the_same_from_memory(t *testing.T) {
 			}
 		}
 	}
+	for range 3 {
+		warm.posted(id, by(olga)) // what it appends itself it knows
+		if got, want := warm.heard(id, 9), r.over(r.Log).heard(id, 9); !slices.Equal(got, want) || len(got) != 9 {
+			t.Errorf("after a turn of its own\n%q\nwant\n%q", got, want)
+		}
+	}
 	r.keys.Destroy(domain.AuthorKey(acme, id, olga))
 	want := r.over(r.Log).heard(id, 1000)
 	if got := warm.heard(id, 1000); !slices.Equal(got, want) || len(got) > 100 {
@@ -55,7 +61,7 @@ func TestHistory_that_failed_is_not_remembered(t *testing.T) {
 	r.grow(id, 40)
 	failed := errors.New("no more")
 	n := 0
-	err := r.backwards(t.Context(), eventlog.SessionStream(acme, id), func(said) (bool, error) {
+	err := r.backwards(t.Context(), eventlog.SessionStream(acme, id), 39, func(said) (bool, error) {
 		if n++; n == 3 {
 			return true, failed
 		}
@@ -66,5 +72,25 @@ func TestHistory_that_failed_is_not_remembered(t *testing.T) {
 	}
 	if got, want := r.heard(id, 1000), r.over(r.Log).heard(id, 1000); !slices.Equal(got, want) {
 		t.Errorf("told %d of %d", len(got), len(want))
+	}
+}
+
+func TestHistory_is_in_memory_sealed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := r.session(olga)
+	for range 3 {
+		r.posted(id, by(olga))
+	}
+	kept, found := r.tails.GetIfPresent(eventlog.SessionStream(acme, id))
+	if !found || len(kept.records) != 6 || !kept.whole {
+		t.Fatalf("of 6 texts %d are kept", len(kept.records))
+	}
+	for _, rec := range kept.records {
+		for _, s := range saidIn(*rec) {
+			if s.Text != "" {
+				t.Errorf("%T is open", rec.Event)
+			}
+		}
 	}
 }

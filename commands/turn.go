@@ -226,9 +226,9 @@ func (h Sessions) variablesOf(ctx context.Context, s session.Session) (preset.Va
 	return values, nil
 }
 
-// history gives the builder the session's texts, newest first, until it has enough. It reads the log.
+// history gives the builder the session's texts, newest first, until it has enough.
 func (h Sessions) history(ctx context.Context, s session.Session, b *receipt.Builder) error {
-	return h.backwards(ctx, eventlog.SessionStream(s.Org, s.ID), func(said said) (bool, error) {
+	return h.backwards(ctx, eventlog.SessionStream(s.Org, s.ID), eventlog.Revision(s.Events-1), func(said said) (bool, error) {
 		return b.Add(said.Piece)
 	})
 }

@@ -318,19 +318,19 @@ func TestSpeed_of_streams(t *testing.T) {
 	speed.Report(t, fmt.Sprintf("a streamed turn of 100 chunks, %d at once, 10 ms apart: processor time", at),
 		fmt.Sprintf("%s a turn; the relay %s", per(ours), per(theirs)),
 		speed.Goal{Name: "× the relay", Value: float64(ours) / float64(theirs), Most: 1.4})
-	c.first(urls[0])
+	c.first(urls)
 }
 
-// first measures the time to the first chunk, one turn at a time.
-func (c *race) first(session string) {
+// first measures the time to the first chunk, one turn at a time, each in the next session.
+func (c *race) first(sessions []string) {
 	c.t.Helper()
 	n := speed.Size(3, 40)
 	var ours, theirs, direct []time.Duration
-	for range n {
+	for i := range n {
 		for _, m := range []struct {
 			to          *[]time.Duration
 			method, url string
-		}{{&direct, "DIRECT", c.upstream + "/chat/completions"}, {&theirs, "POST", c.baseURL + "/relay"}, {&ours, "POST", session}} {
+		}{{&direct, "DIRECT", c.upstream + "/chat/completions"}, {&theirs, "POST", c.baseURL + "/relay"}, {&ours, "POST", sessions[i%len(sessions)]}} {
 			d, err := c.turn(m.method, m.url, c.ours.key)
 			if err != nil {
 				c.t.Fatal(err)
