@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/google/uuid"
 
 	"prelude/domain"
@@ -20,6 +21,7 @@ var (
 	// wrote it.
 	ErrUnknownEvent = errors.New("an event of an unknown name")
 	errNoKeys       = errors.New("the log was opened without a vault: it can be read only")
+	errPartOfMeta   = errors.New("its time, its command or its step is missing")
 )
 
 // Head is what is known of a stored event without decoding it: neither the event nor its metadata.
@@ -115,28 +117,32 @@ func encodeMeta(m Meta) []byte {
 	return b
 }
 
+// storedMeta is what encodeMeta writes. Every reader of the log decodes it for every event.
+type storedMeta struct {
+	Correlation string     `json:"$correlationId"`
+	Causation   *uuid.UUID `json:"$causationId"`
+	Step        *uuid.UUID `json:"step"`
+	Attempt     uuid.UUID  `json:"attempt"`
+	At          *int64     `json:"at,string"`
+	Org         string     `json:"org"`
+	User        string     `json:"user"`
+	Key         string     `json:"key"`
+	Job         string     `json:"job"`
+	Body        string     `json:"body"`
+	Rule        string     `json:"rule"`
+}
+
 func decodeMeta(b []byte) (Meta, error) {
-	var flat map[string]string
-	if err := json.Unmarshal(b, &flat); err != nil {
+	var s storedMeta
+	if err := jsonv2.Unmarshal(b, &s); err != nil {
 		return Meta{}, err
 	}
-	m := Meta{Correlation: flat[metaCorrelation], Org: flat["org"], User: flat["user"],
-		Key: flat["key"], Job: flat["job"], Body: flat["body"], Rule: flat["rule"]}
-	at, err := strconv.ParseInt(flat["at"], 10, 64)
-	if err != nil {
-		return Meta{}, err
+	if s.At == nil || s.Causation == nil || s.Step == nil {
+		return Meta{}, errPartOfMeta
 	}
-	m.At = time.UnixMilli(at).UTC()
-	if m.Command, err = uuid.Parse(flat[metaCausation]); err != nil {
-		return Meta{}, err
-	}
-	if m.Step, err = uuid.Parse(flat["step"]); err != nil {
-		return Meta{}, err
-	}
-	if attempt := flat["attempt"]; attempt != "" {
-		m.Attempt, err = uuid.Parse(attempt)
-	}
-	return m, err
+	return Meta{Correlation: s.Correlation, Command: *s.Causation, Step: *s.Step, Attempt: s.Attempt,
+		At: time.UnixMilli(*s.At).UTC(), Org: s.Org, User: s.User, Key: s.Key, Job: s.Job, Body: s.Body,
+		Rule: s.Rule}, nil
 }
 
 // By is who did it.

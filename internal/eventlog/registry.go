@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // upcasts bring what is stored under an old name to the next version's form. There is one for every name but the
@@ -45,6 +48,9 @@ func register(names []named, upcasts map[string]upcast) registry {
 	return r
 }
 
+// stored reads what encoding/json has written and would read again.
+var stored = jsonv2.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
 // decode reads what is stored under a name; nil: the name is not known.
 func (r registry) decode(name string, data json.RawMessage) (any, error) {
 	for u, old := r.upcasts[name]; old; u, old = r.upcasts[name] {
@@ -59,7 +65,7 @@ func (r registry) decode(name string, data json.RawMessage) (any, error) {
 		return nil, nil //nolint:nilnil // that it is not known is an answer
 	}
 	v := reflect.New(t)
-	if err := json.Unmarshal(data, v.Interface()); err != nil {
+	if err := jsonv2.Unmarshal(data, v.Interface(), stored); err != nil {
 		return nil, err
 	}
 	return v.Elem().Interface(), nil
