@@ -153,7 +153,7 @@ type tails = otter.Cache[eventlog.Stream, tail]
 func newTails() *tails {
 	return otter.Must(&otter.Options[eventlog.Stream, tail]{MaximumWeight: tailsBytes,
 		Weigher: func(_ eventlog.Stream, t tail) uint32 {
-			return uint32(min(tailBytes+len(t.records)*recordBytes+t.bytes, tailsBytes)) //nolint:gosec // it fits
+			return uint32(min(tailBytes+len(t.records)*recordBytes+t.bytes, tailsBytes))
 		}})
 }
 

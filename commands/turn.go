@@ -228,7 +228,8 @@ func (h Sessions) variablesOf(ctx context.Context, s session.Session) (preset.Va
 
 // history gives the builder the session's texts, newest first, until it has enough.
 func (h Sessions) history(ctx context.Context, s session.Session, b *receipt.Builder) error {
-	return h.backwards(ctx, eventlog.SessionStream(s.Org, s.ID), eventlog.Revision(s.Events-1), func(said said) (bool, error) {
+	stream, at := eventlog.SessionStream(s.Org, s.ID), eventlog.Revision(s.Events-1)
+	return h.backwards(ctx, stream, at, func(said said) (bool, error) {
 		return b.Add(said.Piece)
 	})
 }
