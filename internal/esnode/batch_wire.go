@@ -67,7 +67,7 @@ func failure(err error) *rpc.Status {
 	case errors.Is(err, errDamaged):
 		return because(codes.DataLoss, err, &shared.Unknown{})
 	case isFull(err):
-		return because(codes.ResourceExhausted, err, &shared.Unknown{})
+		return because(codes.ResourceExhausted, errFull, &shared.Unknown{})
 	case errors.As(err, &failed):
 		return because(codes.Unavailable, err, &shared.Unknown{})
 	}

@@ -92,7 +92,9 @@ func (w *writer) reopen() error {
 	return nil
 }
 
-// isFull says that there was no room; nothing was stored.
+var errFull = errors.New("the event store's disk is full; nothing was stored")
+
+// isFull says that there was no room.
 func isFull(err error) bool {
 	var e *sqlite.Error
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL

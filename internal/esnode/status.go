@@ -50,7 +50,7 @@ func statusOf(ctx context.Context, err error) error {
 		return status.Error(codes.DataLoss, err.Error())
 	case isFull(err):
 		// Not UNAVAILABLE, for which clients leave a node that still answers all reads.
-		return status.Error(codes.ResourceExhausted, "the event store's disk is full; nothing was stored")
+		return status.Error(codes.ResourceExhausted, errFull.Error())
 	case errors.As(err, &failed):
 		return status.Error(codes.Unavailable, failed.Error())
 	case errors.Is(err, context.DeadlineExceeded):
