@@ -28,7 +28,8 @@ func TestDatabase_every_connection_syncs(t *testing.T) {
 	}
 }
 
-// spoil changes a stored record past its checksum, and leaves the page's right.
+// spoil changes a stored record past its checksum, and leaves the page's right. Of what is in memory nothing is kept,
+// as after a start.
 func (r *rig) spoil(where string) {
 	r.T.Helper()
 	sql := "UPDATE events SET " +
@@ -36,6 +37,7 @@ func (r *rig) spoil(where string) {
 	if err := r.node.writer.conn.run(sql); err != nil {
 		r.T.Fatal(err)
 	}
+	r.node.book.reset(r.node.writer.at.last)
 }
 
 // A damaged record is told with its stream and position, wherever it is met; all else goes on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -17,6 +18,7 @@ type logbook struct {
 	wake    chan struct{} // closed and replaced with every commit
 	states  *cache[string, state]
 	commits int
+	fresh   fresh
 
 	file    string
 	readers chan *conn
@@ -34,6 +36,7 @@ func newLogbook(file string, readers []*conn) *logbook {
 		wake:    make(chan struct{}),
 		states:  newCache[string, state](cachedStates),
 		readers: make(chan *conn, len(readers)),
+		fresh:   fresh{after: math.MaxInt64}, // until it is known where the log ends
 	}
 	for _, c := range readers {
 		l.readers <- c
@@ -50,9 +53,10 @@ func (l *logbook) next() <-chan struct{} {
 }
 
 // publish makes what was committed visible.
-func (l *logbook) publish(durable int64, changed map[string]*state) {
+func (l *logbook) publish(durable int64, changed map[string]*state, added []record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.fresh.add(added)
 	for name, s := range changed {
 		l.states.put(name, *s)
 	}
@@ -64,6 +68,7 @@ func (l *logbook) reset(durable int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.states = newCache[string, state](cachedStates)
+	l.fresh = fresh{after: durable}
 	l.advance(durable)
 }
 
@@ -130,6 +135,17 @@ func (l *logbook) all(ctx context.Context, low, high int64, back bool, limit int
 		}
 		return s, []any{low, min(high, l.durable.Load()), int64(limit)}
 	})
+}
+
+// after reads what comes after a position, from memory if it can.
+func (l *logbook) after(ctx context.Context, pos int64) (page, error) {
+	l.mu.Lock()
+	p, ok := l.fresh.page(pos, pageEvents)
+	l.mu.Unlock()
+	if ok {
+		return p, nil
+	}
+	return l.all(ctx, pos+1, math.MaxInt64, false, pageEvents)
 }
 
 // stream reads revisions from low to high, both included, at most limit.

@@ -49,7 +49,7 @@ func TestRead_ends_at_the_durable_position(t *testing.T) {
 			t.Errorf("%s shows %d events, %v", name, len(got), err)
 		}
 	}
-	r.node.book.publish(w.at.last, w.touched)
+	r.node.book.publish(w.at.last, w.touched, w.added)
 	if got := r.Revisions("s"); len(got) != 2 {
 		t.Errorf("after publishing the stream shows %v", got)
 	}

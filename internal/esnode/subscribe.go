@@ -53,7 +53,7 @@ type tail struct {
 // step sends one page, or waits for more.
 func (t *tail) step() error {
 	wake := t.book.next()
-	p, err := t.book.all(t.ctx, t.after+1, math.MaxInt64, false, pageEvents)
+	p, err := t.book.after(t.ctx, t.after)
 	if err != nil {
 		return err
 	}

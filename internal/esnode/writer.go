@@ -1,6 +1,7 @@
 package esnode
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,7 @@ type writer struct {
 	now    func() time.Time
 
 	touched map[string]*state
+	added   []record // since the last commit
 	at      counters
 	safe    counters // as of the last commit
 	enc     encoder
@@ -197,16 +199,23 @@ func (w *writer) commit(batch []*request) {
 		return
 	}
 	if w.at.last != w.safe.last {
-		w.book.publish(w.at.last, w.touched)
+		w.book.publish(w.at.last, w.touched, w.added)
 	}
 	w.safe = w.at
+	w.forget()
+}
+
+// forget makes ready for the next batch.
+func (w *writer) forget() {
 	clear(w.touched)
+	clear(w.added)
+	w.added = w.added[:0]
 }
 
 // undo forgets a batch that was not committed.
 func (w *writer) undo(err error) {
 	w.at, w.recent = w.safe, nil
-	clear(w.touched)
+	w.forget()
 	if w.conn == nil {
 		return // what is wrong has been said
 	}
@@ -248,6 +257,7 @@ func (w *writer) write(stream string, s *state, rev int64, ev *event) (int64, er
 	if err := w.conn.addEvent.do(pos, s.id, rev, stored); err != nil {
 		return 0, fmt.Errorf("add an event: %w", err)
 	}
+	w.added = append(w.added, record{pos, s.id, rev, bytes.Clone(stored[sumSize:])})
 	w.at.last, w.at.next = pos, pos+int64(len(stored)-sumSize)
 	if rev == deletedBefore {
 		s.dead, s.deadPos = true, pos
