@@ -168,7 +168,8 @@ func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
 	if p.cfg.EventStore == "" {
 		cfg.Socket = p.cfg.socketPath()
 		if running, err := locked(p.cfg.path("log/lock")); err != nil || !running {
-			return f // what is wrong with it is told where the log is looked at
+			f.note += ", and was not held against the log, which nobody serves"
+			return f // what is wrong with the log is told where it is looked at
 		}
 	}
 	store, err := eventstore.Open(cfg)
@@ -176,16 +177,21 @@ func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
 		return f
 	}
 	defer func() { _ = store.Close() }() // it was only read
-	named, lacking, err := unknownKeys(ctx, &eventlog.Log{Store: store},
-		func(ctx context.Context, ids []domain.KeyID) (int, error) { return vault.Unknown(ctx, conn, ids) })
+	lacking := 0
+	named, err := unknownKeys(ctx, &eventlog.Log{Store: store}, 0,
+		func(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) { return vault.Unknown(ctx, conn, ids) },
+		func(ids []domain.KeyID) error {
+			lacking += len(ids)
+			return nil
+		})
 	f.mend = "restore the newest backup of the vault: prelude vault restore"
 	switch {
 	case err != nil:
 		f.err = fmt.Errorf("hold the vault against the log: %w", err)
 	case lacking > 0:
-		f.err = errors.New(olderVault(named, lacking))
+		f.err = olderVault(named, lacking)
 	default:
-		f.note += fmt.Sprintf(", which has all %d keys of the log's newest events", named)
+		f.note += fmt.Sprintf(", which has all %d keys that the log names", named)
 	}
 	return f
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"prelude/domain"
@@ -64,20 +65,34 @@ func (p *parts) reapply(ctx context.Context) error {
 	return p.vault.NoteApplied(ctx, p.logID, from, to)
 }
 
-// newest is how many of the log's last events are held against the vault.
-const newest = 1000
+// keysAtOnce is how many keys the vault is asked for in one question.
+const keysAtOnce = 10_000
 
-// unknownKeys says how many keys the log's newest events name, and how many of those the vault has never heard of:
-// keys are made before what they seal, so a vault that lacks any is older than the log.
-func unknownKeys(ctx context.Context, log *eventlog.Log,
-	unknown func(context.Context, []domain.KeyID) (int, error)) (named, lacking int, err error) {
+// unknownKeys says how many keys the log's events after a position name, and hands those of which the vault has never
+// heard to each. Keys are made before what they seal, so a vault that lacks any is older than the log.
+func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position,
+	unknown func(context.Context, []domain.KeyID) ([]domain.KeyID, error),
+	each func([]domain.KeyID) error) (named int, err error) {
 	seen := map[domain.KeyID]bool{}
 	var ids []domain.KeyID
-	for raw, err := range log.Store.ReadAll(ctx, eventlog.End, eventlog.Backwards, newest) {
-		if err != nil {
-			return 0, 0, fmt.Errorf("read the log's end: %w", err)
+	ask := func() error {
+		lacking, err := unknown(ctx, ids)
+		if ids = ids[:0]; err == nil && len(lacking) > 0 {
+			err = each(lacking)
 		}
-		rec, err := eventlog.Decode(raw)
+		return err
+	}
+	for signal, err := range log.Store.Subscribe(ctx, after, eventlog.Filter{}) {
+		if err != nil {
+			return 0, fmt.Errorf("look for keys in the log: %w", err)
+		}
+		if signal.Kind == eventlog.CaughtUp {
+			break
+		}
+		if signal.Kind != eventlog.Event {
+			continue
+		}
+		rec, err := eventlog.Decode(signal.Raw)
 		if err != nil {
 			continue // the store's own, or a fault that others tell of
 		}
@@ -87,29 +102,40 @@ func unknownKeys(ctx context.Context, log *eventlog.Log,
 				ids = append(ids, id)
 			}
 		}
+		if len(ids) >= keysAtOnce {
+			if err := ask(); err != nil {
+				return 0, err
+			}
+		}
 	}
-	if len(ids) == 0 {
-		return 0, 0, nil
-	}
-	lacking, err = unknown(ctx, ids)
-	return len(ids), lacking, err
+	return len(seen), ask()
 }
+
+// errOlderVault is why nothing is done with a vault that is older than the log: keys of the same names would be made
+// anew, and a newer backup could not be put back any more.
+var errOlderVault = errors.New("the vault is older than the log: restore a newer backup of it with prelude vault " +
+	"restore, or, if there is none, end what is sealed under the missing keys with prelude vault give-up")
 
 // olderVault is what is wrong with a vault that lacks keys.
-func olderVault(named, lacking int) string {
-	return fmt.Sprintf("the vault has never heard of %d of the %d keys that the log's newest events name: it is older "+
-		"than the log, and what is sealed under them cannot be read", lacking, named)
+func olderVault(named, lacking int) error {
+	return fmt.Errorf("the vault has never heard of %d of the %d keys that the log's newest events name: %w", lacking,
+		named, errOlderVault)
 }
 
-// startVault brings the vault to what the log says before anything is served from it, and warns of one that is older
-// than the log.
-func (p *parts) startVault(ctx context.Context) error {
-	if err := p.reapply(ctx); err != nil {
+// compareVault refuses a vault that lacks keys which the log names. It reads what came after the last start: while a
+// vault is in use it makes the keys that are named.
+func (p *parts) compareVault(ctx context.Context) error {
+	from, err := p.vault.Applied(ctx, p.logID)
+	if err != nil {
 		return err
 	}
-	named, lacking, err := unknownKeys(ctx, p.log, p.vault.Unknown)
-	if lacking > 0 {
-		p.logger.Warn(olderVault(named, lacking) + ": restore a newer backup of it, with prelude vault restore")
+	lacking := 0
+	named, err := unknownKeys(ctx, p.log, from, p.vault.Unknown, func(ids []domain.KeyID) error {
+		lacking += len(ids)
+		return nil
+	})
+	if err == nil && lacking > 0 {
+		err = olderVault(named, lacking)
 	}
 	return err
 }

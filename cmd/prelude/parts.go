@@ -112,7 +112,7 @@ func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 	if err := p.openDatabase(ctx); err != nil {
 		return p, err
 	}
-	if err := p.openVault(ctx); err != nil {
+	if err := p.openVault(ctx, false); err != nil {
 		return p, err
 	}
 	p.models = llm.New(llm.Config{BaseURL: cfg.OpenAIBaseURL, APIKey: cfg.OpenAIKey,
@@ -123,7 +123,10 @@ func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 	if p.logID, err = p.engine.Identify(ctx); err != nil {
 		return p, fmt.Errorf("identify the log: %w", err)
 	}
-	return p, postgres.Belongs(ctx, p.dsn, p.logID)
+	if err := postgres.Belongs(ctx, p.dsn, p.logID); err != nil {
+		return p, err
+	}
+	return p, p.compareVault(ctx)
 }
 
 // databaseFile tells other commands on this folder where the Postgres that Prelude runs answers.
@@ -221,17 +224,25 @@ func (p *parts) startPostgres(ctx context.Context) error {
 	return nil
 }
 
-func (p *parts) openVault(ctx context.Context) error {
+// errNoVault is why a master key is not taken for a vault that is empty: whether it is the right one only a backup can
+// prove.
+var errNoVault = errors.New("the vault is empty and the log is not: put the vault's newest backup back with prelude " +
+	"vault restore, or, if there is none, end what the log holds with prelude vault give-up")
+
+// openVault opens the vault with the master key. Lost: it may be empty beside a log that is not.
+func (p *parts) openVault(ctx context.Context, lost bool) error {
 	fresh, err := vault.Fresh(ctx, p.pool)
 	if err != nil {
 		return fmt.Errorf("look at the vault: %w", err)
 	}
-	if fresh {
+	if fresh && !lost {
 		head, err := p.log.Head(ctx)
 		if err != nil {
 			return err
 		}
-		fresh = head == 0
+		if head > 0 {
+			return errNoVault
+		}
 	}
 	if err := p.cfg.folder(); err != nil {
 		return err

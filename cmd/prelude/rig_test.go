@@ -109,6 +109,7 @@ func (r *rig) serve(args ...string) {
 	})
 	m, err := out.until(answersAt, r.done)
 	if err != nil {
+		r.cancel = nil // it has ended
 		r.t.Fatalf("the server did not start: %v\n%s", err, r.logs)
 	}
 	r.url = m[1]

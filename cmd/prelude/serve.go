@@ -46,7 +46,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return errors.Join(err, listener.Close(), p.Close())
 	}
-	if err := p.startVault(ctx); err != nil {
+	if err := p.reapply(ctx); err != nil {
 		return errors.Join(err, listener.Close(), p.Close())
 	}
 	srv, err := newServer(ctx, p, listener)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"prelude/domain"
 	"prelude/internal/vault"
 )
 
@@ -12,6 +13,7 @@ type vaultCmd struct {
 	Backup  vaultBackupCmd  `cmd:"" help:"Write all keys to a new file, wrapped as they are."`
 	Restore vaultRestoreCmd `cmd:"" help:"Put the keys of a backup back; what was erased stays erased."`
 	Rotate  vaultRotateCmd  `cmd:"" help:"Replace the master key."`
+	GiveUp  vaultGiveUpCmd  `cmd:"" help:"End what is sealed under keys that the vault lacks, where no backup has them."`
 }
 
 type vaultBackupCmd struct {
@@ -21,7 +23,7 @@ type vaultBackupCmd struct {
 // Run writes a backup, also while a server runs.
 func (c vaultBackupCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return withVault(ctx, cfg, s, false, func(p *parts) error {
-		if err := p.openVault(ctx); err != nil {
+		if err := p.openVault(ctx, false); err != nil {
 			return err
 		}
 		at, err := p.log.Head(ctx)
@@ -76,7 +78,7 @@ type vaultRotateCmd struct{}
 // Run replaces the master key, while nobody else has the vault open.
 func (c vaultRotateCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return withVault(ctx, cfg, s, true, func(p *parts) error {
-		if err := p.openVault(ctx); err != nil {
+		if err := p.openVault(ctx, false); err != nil {
 			return err
 		}
 		keys, err := p.vault.Rotate(ctx, cfg.masterKey())
@@ -85,6 +87,39 @@ func (c vaultRotateCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 		}
 		_, err = fmt.Fprintf(s.out, "the master key in %s is a new one, and %d keys are wrapped by it\n"+
 			"back up the file, and the vault anew: older backups open with the old key alone\n", cfg.masterKey(), keys)
+		return err
+	})
+}
+
+type vaultGiveUpCmd struct {
+	Yes bool `env:"PRELUDE_VAULT_GIVE_UP_YES" help:"Do it; without it they are counted. No server may run."`
+}
+
+// Run marks the keys that the log names and the vault has never heard of as destroyed, for ever.
+func (c vaultGiveUpCmd) Run(ctx context.Context, cfg *Config, s streams) error {
+	return withVault(ctx, cfg, s, true, func(p *parts) error {
+		lacking, mark := 0, func([]domain.KeyID) error { return nil }
+		if c.Yes {
+			if err := p.openVault(ctx, true); err != nil {
+				return err
+			}
+			mark = func(ids []domain.KeyID) error { return p.vault.GiveUp(ctx, ids) }
+		}
+		unknown := func(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) {
+			return vault.Unknown(ctx, p.pool, ids)
+		}
+		named, err := unknownKeys(ctx, p.log, 0, unknown, func(ids []domain.KeyID) error {
+			lacking += len(ids)
+			return mark(ids)
+		})
+		if err != nil {
+			return err
+		}
+		what := "are lacking: with --yes what is sealed under them is given up for ever; nothing was changed"
+		if c.Yes {
+			what = "were lacking, and are marked as destroyed"
+		}
+		_, err = fmt.Fprintf(s.out, "%d of the %d keys that the log names %s\n", lacking, named, what)
 		return err
 	})
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"os"
 	"path/filepath"
@@ -66,16 +67,25 @@ func TestVaultBackup(t *testing.T) {
 		if err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
-		n.serve() // an empty vault beside a log that is not
-		contains(t, n.logs.String(), "the vault has never heard of", "prelude vault restore")
+		n.doesNot(t, errNoVault, "serve", "--listen", "127.0.0.1:0") // an empty vault beside a log that is not
+		right := r.masterKey(t)
+		wrong := filepath.Join(n.data, "master.key")
+		if err := os.WriteFile(wrong, []byte(base64.StdEncoding.EncodeToString(make([]byte, 32))), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n.doesNot(t, errNoVault, "serve", "--listen", "127.0.0.1:0") // which would bind the vault to it
+		if err := os.WriteFile(wrong, right, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n.does(t, []string{"vault", "give-up"}, "are lacking", "nothing was changed")
+		n.doesNot(t, errNoVault, "serve", "--listen", "127.0.0.1:0")
+		n.does(t, []string{"vault", "give-up", "--yes"}, "were lacking, and are marked as destroyed")
+		n.does(t, []string{"vault", "give-up", "--yes"}, "0 of the ")
+		n.serve()
 		d := n.do("GET", "/v1/sessions/"+session+"/messages", nil).want(200).list("data")
 		if len(d) != 2 || d[0].at("content") != nil || d[0].str("withheld") != "erased" {
 			t.Errorf("without the keys there is %v", d)
 		}
-		if out, err = n.doctorHere(); err == nil {
-			t.Errorf("the doctor finds nothing:\n%s", out)
-		}
-		contains(t, out, "the vault has never heard of", "restore the newest backup of the vault")
 		n.stop()
 		n.dsn = pgtest.Database(t)
 		n.does(t, []string{"vault", "restore", path}, " keys of the log up to position ", "0 users whom the log says")
@@ -87,7 +97,36 @@ func TestVaultBackup(t *testing.T) {
 		if out, err = n.doctorHere(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
-		contains(t, out, "keys of the log's newest events")
+		contains(t, out, "keys that the log names")
+	})
+	t.Run("that is older than the log is not served", func(t *testing.T) {
+		n := *r.on(t)
+		n.dsn = pgtest.Database(t)
+		n.does(t, []string{"vault", "restore", path})
+		n.serve()
+		later := n.session()
+		n.do("POST", "/v1/sessions/"+later+"/messages", doc{"content": "Keep this too"}).want(201)
+		n.stop()
+		newer := filepath.Join(t.TempDir(), "newer")
+		n.does(t, []string{"vault", "backup", newer})
+		n.dsn = pgtest.Database(t)
+		n.does(t, []string{"vault", "restore", path})
+		out, err := n.doctorHere()
+		if err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		contains(t, out, "was not held against the log")
+		for range 2 { // the first time changes nothing
+			n.doesNot(t, errOlderVault, "serve", "--listen", "127.0.0.1:0")
+			n.doesNot(t, errOlderVault, "org", "policy", "default")
+		}
+		n.does(t, []string{"vault", "restore", newer})
+		n.serve()
+		d := n.do("GET", "/v1/sessions/"+later+"/messages", nil).want(200).list("data")
+		if len(d) != 2 || d[0].str("content") != "Keep this too" {
+			t.Errorf("with the newer keys there is %v", d)
+		}
+		n.stop()
 	})
 	t.Run("of another installation is refused", func(t *testing.T) {
 		other := start(t)

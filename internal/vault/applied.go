@@ -35,26 +35,30 @@ func (v *Vault) NoteApplied(ctx context.Context, logID string, from, to eventlog
 	return nil
 }
 
-// Unknown counts the keys of which a vault has never heard, of those named: neither a key nor a destroyed one.
+// Unknown gives the keys of which a vault has never heard, of those named: neither a key nor a destroyed one.
 func Unknown(ctx context.Context, q interface {
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}, ids []domain.KeyID) (int, error) {
-	texts := make([]string, len(ids))
-	for i, id := range ids {
-		texts[i] = string(id)
-	}
-	n := 0
+}, ids []domain.KeyID) (lacking []domain.KeyID, err error) {
 	b := batch()
-	b.Queue(`SELECT count(*) FROM unnest($1::text[]) AS q (id)
-		WHERE NOT EXISTS (SELECT FROM vault.keys k WHERE k.id = q.id)`, texts).
-		QueryRow(func(r pgx.Row) error { return r.Scan(&n) })
+	b.Queue(`SELECT id FROM unnest($1::text[]) AS q (id)
+		WHERE NOT EXISTS (SELECT FROM vault.keys k WHERE k.id = q.id)`, ids).Query(func(rows pgx.Rows) error {
+		lacking, err = pgx.CollectRows(rows, pgx.RowTo[domain.KeyID])
+		return err
+	})
 	if err := q.SendBatch(ctx, b).Close(); err != nil {
-		return 0, fmt.Errorf("look for keys: %w", err)
+		return nil, fmt.Errorf("look for keys: %w", err)
 	}
-	return n, nil
+	return lacking, nil
 }
 
-// Unknown counts the keys of which the vault has never heard, of those named.
-func (v *Vault) Unknown(ctx context.Context, ids []domain.KeyID) (int, error) {
+// Unknown gives the keys of which the vault has never heard, of those named.
+func (v *Vault) Unknown(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) {
 	return Unknown(ctx, v.pool, ids)
+}
+
+// GiveUp marks keys that are lost as destroyed, so that they are never made anew.
+func (v *Vault) GiveUp(ctx context.Context, ids []domain.KeyID) error {
+	b := batch()
+	b.Queue(mark(`SELECT unnest($1::text[])`), ids)
+	return v.destroy(ctx, b)
 }
