@@ -86,6 +86,22 @@ func openLog(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 var errAlone = errors.New("another prelude serves this data folder: stop it, use another PRELUDE_DATA, or share " +
 	"one log with PRELUDE_EVENTSTORE")
 
+// errServed is why what has to be alone is not done on a log that others share.
+var errServed = errors.New("another prelude serves this log: stop all of them; one that was killed counts as stopped " +
+	"half a minute later")
+
+// alone refuses where another instance serves the log. On a folder of its own the folder's lock has done so.
+func (p *parts) alone(ctx context.Context) error {
+	if p.cfg.EventStore == "" {
+		return nil
+	}
+	serving, err := postgres.Serving(ctx, p.pool)
+	if err == nil && serving {
+		err = errServed
+	}
+	return err
+}
+
 // startNode opens the folder, unless another Prelude has it and this one may speak to that.
 func (p *parts) startNode(ctx context.Context, socket string, alone bool) error {
 	node, err := esnode.Start(ctx, esnode.Config{Dir: p.cfg.path("log"), Socket: socket,

@@ -56,6 +56,9 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	if err == nil {
 		err = p.openDatabase(ctx)
 	}
+	if err == nil {
+		err = p.alone(ctx)
+	}
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}

@@ -141,6 +141,9 @@ func withVault(ctx context.Context, cfg *Config, s streams, alone bool, do func(
 	if err == nil {
 		err = p.openDatabase(ctx)
 	}
+	if err == nil && alone {
+		err = p.alone(ctx)
+	}
 	if err == nil {
 		err = do(p)
 	}

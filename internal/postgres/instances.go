@@ -51,26 +51,56 @@ var ErrInstance = errors.New("another prelude on this database runs as this inst
 	"killed on another machine, start again half a minute later")
 
 // Announce enters this instance in the register. An entry of the same data folder is one of before: who has the folder
-// now knows that the process of then is gone. Error: [ErrInstance].
+// now knows that the process of then is gone. Its boot is later than that one's, whatever the clock says.
+// Error: [ErrInstance].
 func (i *Instances) Announce(ctx context.Context) error {
-	entered := false
-	err := i.batch(ctx, func(b *pgx.Batch) {
+	boot, err := i.enter(ctx)
+	if err == nil {
+		i.Me.Boot = boot
+	}
+	return err
+}
+
+func (i *Instances) enter(ctx context.Context) (boot int64, err error) {
+	err = i.batch(ctx, func(b *pgx.Batch) {
 		b.Queue(`DELETE FROM prelude.instances WHERE at < now() - $1::interval
 			AND to_timestamp(boot / 1000) < now() - $1::interval`, forgetAfter)
 		b.Queue(`WITH entered AS (INSERT INTO prelude.instances AS i (instance, boot, home, advertise, at)
 				VALUES ($1, $2, $3, $4, now()) ON CONFLICT (instance) DO UPDATE
-				SET boot = excluded.boot, home = excluded.home, advertise = excluded.advertise, at = excluded.at
-				WHERE i.home = excluded.home OR i.at < now() - $5::interval RETURNING 1)
-			SELECT EXISTS (SELECT FROM entered)`, i.Me.ID, i.Me.Boot, i.Me.Home, i.Me.Advertise, Silence).
-			QueryRow(func(r pgx.Row) error { return r.Scan(&entered) })
+				SET boot = greatest(excluded.boot, i.boot + 1), home = excluded.home,
+					advertise = excluded.advertise, at = excluded.at
+				WHERE i.home = excluded.home OR i.at < now() - $5::interval RETURNING i.boot)
+			SELECT coalesce((SELECT boot FROM entered), 0)`, i.Me.ID, i.Me.Boot, i.Me.Home, i.Me.Advertise, Silence).
+			QueryRow(func(r pgx.Row) error { return r.Scan(&boot) })
 	})
 	switch {
 	case err != nil:
-		return fmt.Errorf("enter the register of instances: %w", err)
-	case !entered:
-		return ErrInstance
+		return 0, fmt.Errorf("enter the register of instances: %w", err)
+	case boot == 0:
+		return 0, ErrInstance
 	}
-	return nil
+	return boot, nil
+}
+
+// again enters this instance once more, whose entry was removed; not over a later one.
+func (i *Instances) again(ctx context.Context) error {
+	boot, err := i.enter(ctx)
+	if err == nil && boot != i.Me.Boot {
+		err = ErrInstance
+	}
+	return err
+}
+
+// Serving says whether any instance was heard of in the last half a minute.
+func Serving(ctx context.Context, pool *pgxpool.Pool) (serving bool, err error) {
+	err = (&Instances{Pool: pool}).batch(ctx, func(b *pgx.Batch) {
+		b.Queue(`SELECT EXISTS (SELECT FROM prelude.instances WHERE at >= now() - $1::interval)`, Silence).
+			QueryRow(func(r pgx.Row) error { return r.Scan(&serving) })
+	})
+	if err != nil {
+		err = fmt.Errorf("look for other instances: %w", err)
+	}
+	return serving, err
 }
 
 // Run says every few seconds that this instance is there, and reads who else is, until the context ends.
@@ -127,7 +157,7 @@ func (i *Instances) beat(ctx context.Context) error {
 		return err
 	}
 	if !mine {
-		return i.Announce(ctx) // the entry was removed, or is another's
+		return i.again(ctx) // the entry was removed, or is another's
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

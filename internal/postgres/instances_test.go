@@ -172,3 +172,49 @@ func TestInstances_run(t *testing.T) {
 		t.Errorf("another has its place: %v", err)
 	}
 }
+
+// The clock may have gone back between two starts: the later one has the later boot all the same.
+func TestAnnounce_after_a_clock_went_back(t *testing.T) {
+	t.Parallel()
+	pool, _ := migrated(t)
+	first := register(pool, "back", "one", 2000)
+	if err := first.Announce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next := register(pool, "back", "one", 1000)
+	if err := next.Announce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.beat(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if next.Me.Boot != 2001 || !next.Gone("back", 2000) || next.Gone("back", 2001) {
+		t.Errorf("its boot is %d; the one before is gone: %t", next.Me.Boot, next.Gone("back", 2000))
+	}
+	if err := first.beat(t.Context()); !errors.Is(err, ErrInstance) {
+		t.Errorf("the one before goes on: %v", err)
+	}
+}
+
+func TestServing(t *testing.T) {
+	t.Parallel()
+	pool, dsn := migrated(t)
+	is := func(what string, want bool) {
+		t.Helper()
+		if got, err := Serving(t.Context(), pool); got != want || err != nil {
+			t.Errorf("%s: %t, %v", what, got, err)
+		}
+	}
+	is("nobody", false)
+	i := register(pool, "served", "one", 1)
+	if err := i.Announce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	is("one", true)
+	age(t, dsn, "served", 31)
+	is("one that is silent", false)
+	if err := errors.Join(i.beat(t.Context()), i.Leave(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	is("one that has left", false)
+}
