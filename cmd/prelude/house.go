@@ -15,6 +15,12 @@ import (
 // which started together do not all do it at once.
 const houseEvery = time.Hour
 
+// houseAtStart is how long a start waits for it. A vault that was put back from before may hold what has expired.
+const houseAtStart = 10 * time.Second
+
+// clockMayDiffer is how far this process's clock may be from the database's where texts are destroyed by age.
+const clockMayDiffer = 5 * time.Minute
+
 // keepHouse destroys what is to be forgotten, once an hour until the context ends. What fails is tried again the next
 // time.
 func (s *server) keepHouse(ctx context.Context) {
@@ -35,7 +41,14 @@ func (s *server) houseOnce(ctx context.Context) {
 	if err := s.reapply(ctx); err != nil && ctx.Err() == nil {
 		s.logger.Error("erasures were not applied", "error", err)
 	}
-	sessions, err := s.retain(ctx, s.parts.engine.Now())
+	now := s.parts.engine.Now()
+	if differs, err := s.clockDiffers(ctx, now); differs || err != nil {
+		if ctx.Err() == nil {
+			s.logger.Warn("idle sessions are not looked for: the clock is not the database's", "error", err)
+		}
+		return
+	}
+	sessions, err := s.retain(ctx, now)
 	if err != nil && ctx.Err() == nil {
 		s.logger.Error("the texts of idle sessions were not all destroyed", "error", err)
 	}
@@ -43,6 +56,15 @@ func (s *server) houseOnce(ctx context.Context) {
 		s.parts.engine.Forget() // states hold what was appended here open
 		s.logger.Info("the texts of idle sessions were destroyed", "sessions", sessions)
 	}
+}
+
+// clockDiffers says whether one of two clocks is wrong: what is destroyed by a wrong one does not come back.
+func (s *server) clockDiffers(ctx context.Context, now time.Time) (bool, error) {
+	var theirs time.Time
+	if err := s.pool.QueryRow(ctx, "SELECT now()").Scan(&theirs); err != nil {
+		return false, fmt.Errorf("ask the database for the time: %w", err)
+	}
+	return now.Sub(theirs).Abs() > clockMayDiffer, nil
 }
 
 // idlePage is how many sessions are looked at in one go.

@@ -282,9 +282,15 @@ func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
 		return ended(ctx, err)
 	}
 	s.progress.Wait(ctx, projections.Views, last)
-	s.houseOnce(ctx)
+	first, cancel := context.WithTimeout(ctx, houseAtStart)
+	defer cancel()
+	s.houseOnce(first)
 	s.ready.Store(true)
-	return ended(ctx, s.hello())
+	if err := s.hello(); err != nil || first.Err() == nil {
+		return ended(ctx, err)
+	}
+	s.houseOnce(ctx) // what the start could not wait for
+	return nil
 }
 
 // wrong lists what keeps this instance from answering.

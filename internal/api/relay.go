@@ -44,9 +44,26 @@ func NewRelay(mac func(string, []byte) []byte, address func(context.Context, ses
 // Close ends connections that wait for the next request.
 func (r *Relay) Close() { r.client.CloseIdleConnections() }
 
-// token says that a request comes from another instance; it opens that request and no other.
-func (r *Relay) token(method, uri string) string {
-	return base64.RawURLEncoding.EncodeToString(r.MAC("internal", []byte(method+" "+uri)))
+// timeHeader says when a request to another instance was made, in seconds since 1970.
+const timeHeader = "Prelude-Time"
+
+// relayFor is how far that may be from the time at which it arrives: the clocks differ a little.
+const relayFor = time.Minute
+
+// token says that a request comes from another instance; it opens that request and no other, and for a while.
+func (r *Relay) token(method, uri, at string) string {
+	return base64.RawURLEncoding.EncodeToString(r.MAC("internal", []byte(method+" "+uri+" "+at)))
+}
+
+// fromPeer says whether a request comes from another instance, and just now.
+func (r *Relay) fromPeer(req *http.Request) bool {
+	at := req.Header.Get(timeHeader)
+	seconds, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || time.Since(time.Unix(seconds, 0)).Abs() > relayFor {
+		return false
+	}
+	want := "Bearer " + r.token(req.Method, req.URL.RequestURI(), at)
+	return hmac.Equal([]byte(req.Header.Get("Authorization")), []byte(want))
 }
 
 var errFar = errors.New("the process that makes the reply is not reached")
@@ -64,7 +81,9 @@ func (r *Relay) ask(ctx context.Context, p session.Producer, method, uri string)
 	if err != nil {
 		return nil, errFar
 	}
-	req.Header.Set("Authorization", "Bearer "+r.token(method, uri))
+	at := strconv.FormatInt(time.Now().Unix(), 10)
+	req.Header.Set(timeHeader, at)
+	req.Header.Set("Authorization", "Bearer "+r.token(method, uri, at))
 	resp, err := r.client.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errFar, err)
@@ -108,8 +127,7 @@ func (s *Server) internal(mux *chi.Mux) {
 // forPeers lets other instances in, to a reply that this process makes.
 func (s *Server) forPeers(serve func(http.ResponseWriter, *http.Request, *commands.Run)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		want := "Bearer " + s.Relay.token(r.Method, r.URL.RequestURI())
-		if !hmac.Equal([]byte(r.Header.Get("Authorization")), []byte(want)) {
+		if !s.Relay.fromPeer(r) {
 			s.write(w, r, problem(http.StatusUnauthorized, "unauthenticated", "This route is for other instances."))
 			return
 		}
