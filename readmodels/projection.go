@@ -59,15 +59,24 @@ type parkedRow struct {
 	ParkedAt time.Time
 }
 
+// whyElsewhere stands for why a reader stopped: the event at which it did may be another org's.
+const whyElsewhere = "it stopped; the command prelude projections says why"
+
 // Projections answers how the readers are, with the parked streams of the caller's org alone.
 func (r *Reader) Projections(ctx context.Context, who domain.Principal) ([]Projection, error) {
 	if _, err := authz.May(who, authz.SeeReaders, authz.Thing{Org: who.Org}); err != nil {
 		return nil, err
 	}
-	return r.projections(ctx, func(stream string) bool {
+	all, err := r.projections(ctx, func(stream string) bool {
 		s, err := eventlog.ParseStream(stream)
 		return err == nil && s.Org == domain.Bare(who.Org)
 	})
+	for i := range all {
+		if all[i].Error != "" {
+			all[i].Error = whyElsewhere
+		}
+	}
+	return all, err
 }
 
 // AllProjections answers how the readers are, with all parked streams: for who looks after the installation.

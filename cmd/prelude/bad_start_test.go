@@ -104,6 +104,21 @@ func TestBadConfig(t *testing.T) {
 	}
 }
 
+// An instance of several that listens on every address says by which the others reach it.
+func TestConfig_of_an_instance_that_nobody_reaches(t *testing.T) {
+	t.Parallel()
+	for listen, refused := range map[string]bool{"0.0.0.0:8080": true, ":8080": true, "[::]:8080": true, "10.0.0.1:8080": false} {
+		c := Config{Listen: listen, EventStore: "esdb://store:2113", OpenAIWindow: "1024", LogLevel: "info"}
+		err := c.check()
+		if named := err != nil && strings.Contains(err.Error(), "PRELUDE_ADVERTISE "); named != refused {
+			t.Errorf("%s: %v", listen, err)
+		}
+		if c.Advertise = "http://one:8080"; c.check() != nil {
+			t.Errorf("%s with an address: %v", listen, c.check())
+		}
+	}
+}
+
 func TestLongDataPath(t *testing.T) {
 	t.Parallel()
 	long := filepath.Join(t.TempDir(), strings.Repeat("a", 60), strings.Repeat("b", 60))

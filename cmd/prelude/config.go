@@ -67,8 +67,11 @@ func (t toggle) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 func (c *Config) check() error {
 	var faults []error
 	add := func(name, rule string) { faults = append(faults, fmt.Errorf("%s %s", name, rule)) }
-	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
 		add("PRELUDE_LISTEN", "must be host:port")
+	} else if ip := net.ParseIP(host); c.EventStore != "" && c.Advertise == "" && (host == "" || ip.IsUnspecified()) {
+		add("PRELUDE_ADVERTISE", "must say where other instances reach this one, for PRELUDE_LISTEN names every address")
 	}
 	if c.EventStore != "" && !strings.HasPrefix(c.EventStore, "esdb://") &&
 		!strings.HasPrefix(c.EventStore, "esdb+discover://") {
