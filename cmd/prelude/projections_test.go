@@ -130,6 +130,10 @@ func (r *rig) terminal(t *testing.T, stream string) {
 	if p := readers["views"].list("parked"); len(p) != 1 || p[0].str("stream") != stream {
 		t.Errorf("views has parked %v", p)
 	}
+	r.sql("UPDATE prelude.checkpoints SET error = 'of another org' WHERE reader = 'out'")
+	if out := r.of("out"); !strings.Contains(out.str("error"), "prelude projections") || strings.Contains(out.str("error"), "org") {
+		t.Errorf("an org sees why a reader stopped: %v", out)
+	}
 	out, err = r.command("projections")
 	if err != nil || !strings.Contains(out, stream) || !strings.Contains(out, "following") ||
 		!strings.Contains(out, "parked 1") || strings.Contains(out, "marker") {
