@@ -25,8 +25,8 @@ var (
 	ErrNoBackup = errors.New("the file is not a backup of a vault that this program can read; nothing was changed")
 	ErrCut      = errors.New("the backup is cut short, or was changed since it was written: " +
 		"use another copy; nothing was changed")
-	ErrOtherMaster = errors.New("the backup was made under another master key: name the key of its time with " +
-		"PRELUDE_MASTER_KEY_FILE; nothing was changed")
+	ErrOtherMaster = errors.New("the backup was made under another master key: with the key of its time, named by " +
+		"PRELUDE_MASTER_KEY_FILE, it can be restored, into an empty database alone; nothing was changed")
 	ErrOtherLog = errors.New("the backup holds the keys of another log: open the log that it belongs to; " +
 		"nothing was changed")
 	ErrDiffers = errors.New("the vault and the backup hold different keys under one id, so one of the two belongs to " +
