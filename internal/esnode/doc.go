@@ -14,7 +14,8 @@
 // stored and answered, and calls that last end with UNAVAILABLE.
 //
 // It promises that what is damaged is told and never served: every record and every page has a
-// checksum that is held against it when it is read. A loss of power loses nothing that was
+// checksum that is held against it when it is read; who follows the log's end gets what was written
+// last from memory. A loss of power loses nothing that was
 // acknowledged, on a disk that keeps what it says it has synced. What it cannot tell is a bit that
 // flips, after a kill, within the very last commit: that looks like a commit that was torn.
 //
