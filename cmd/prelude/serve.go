@@ -275,7 +275,7 @@ func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
 		s.progress.Wait(ctx, name, head)
 	}
 	if ctx.Err() != nil {
-		return nil //nolint:nilerr // the end was asked for
+		return nil
 	}
 	last, err := s.closeOrphans(ctx)
 	if err != nil {

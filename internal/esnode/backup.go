@@ -36,13 +36,17 @@ func Backup(ctx context.Context, dir, file string, progress Progress) (c Counts,
 
 // sound verifies a file that was just written.
 func sound(ctx context.Context, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("open the copy: %w", err)
+	}
 	var first error
-	_, err := verify(ctx, file, nil, nil, func(p Problem) {
+	_, err = verify(ctx, f, nil, nil, func(p Problem) {
 		if first == nil {
 			first = fmt.Errorf("the copy is damaged: %s", p)
 		}
 	})
-	return errors.Join(err, first)
+	return errors.Join(err, first, f.Close())
 }
 
 const restoring = "restore.partial"
@@ -93,7 +97,7 @@ func settle(from, to string) error {
 	if info, err := os.Stat(from + "-wal"); err == nil && info.Size() > 0 {
 		return errors.New("the log's last changes are still beside it")
 	}
-	err := syncFile(from)
+	err := errors.Join(orphaned(to), syncFile(from))
 	if err == nil {
 		err = os.Rename(from, to)
 	}
@@ -104,6 +108,17 @@ func settle(from, to string) error {
 		return fmt.Errorf("put the log in its place: %w", err)
 	}
 	return nil
+}
+
+// orphaned refuses what a log that was killed has left beside its file, where the file is gone:
+// SQLite would lay it over whatever file comes there.
+func orphaned(file string) error {
+	left := file + "-wal"
+	if info, err := os.Lstat(left); err != nil || info.Size() == 0 {
+		return nil //nolint:nilerr // there is nothing
+	}
+	return fmt.Errorf("%s is missing, and what was written last to it is there, in %s: it belongs to that log. "+
+		"Put the log back, or move both away; nothing was changed", file, filepath.Base(left))
 }
 
 // openBackup opens a backup to read it, if it is one and whole. version is its format.
@@ -163,9 +178,13 @@ func vacant(dir string) (made bool, lock *os.File, err error) {
 	if err != nil {
 		return false, nil, err
 	}
-	_, err = os.Lstat(filepath.Join(dir, logFile))
+	file := filepath.Join(dir, logFile)
+	_, err = os.Lstat(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return made, lock, nil
+		if err = orphaned(file); err == nil {
+			return made, lock, nil
+		}
+		return false, nil, errors.Join(err, lock.Close())
 	}
 	if err == nil {
 		err = fmt.Errorf("%s holds a log already: it is not written over. "+

@@ -120,8 +120,8 @@ func logIn(dir string) (string, error) {
 
 // create makes a log without tables. It is there whole or not at all.
 func create(file string) error {
-	if _, err := os.Stat(file + "-wal"); err == nil {
-		return fmt.Errorf("%s is missing, and what was written last is there: put the file back", file)
+	if err := orphaned(file); err != nil {
+		return err
 	}
 	return replace(file, func(partial string) error {
 		if err := writeEmpty(partial); err != nil {

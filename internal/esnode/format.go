@@ -67,7 +67,8 @@ func formatOf(file string) (int, error) {
 
 // oldFormat recognises a log of format 1, whose head said nothing of it.
 func oldFormat(file string) (int, error) {
-	c, err := openConn(plainDSN(file, "&_pragma=query_only(1)"))
+	// It may be anybody's: it is not written to, not even by a checkpoint.
+	c, err := openConn(plainDSN(file, "&mode=ro&_pragma=query_only(1)"))
 	if err != nil {
 		return 0, err
 	}

@@ -205,7 +205,7 @@ func TestStart_refuses_folders_that_it_cannot_write_to(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Start(t.Context(), Config{Dir: orphan, Listen: "127.0.0.1:0"})
-	if err == nil || !strings.Contains(err.Error(), "put the file back") {
+	if err == nil || !strings.Contains(err.Error(), "Put the log back") {
 		t.Errorf("a log whose file is missing: %v", err)
 	}
 }

@@ -13,8 +13,8 @@ type fresh struct {
 // freshBytes is how much of the log's end is kept. Who has fallen further behind reads the file.
 const freshBytes = 4 << 20
 
-// add takes what a commit has added. At twice its bytes it drops the older half, so that what a record
-// costs does not grow.
+// add takes what a commit has added. At twice its bytes it drops the older half, so that what a
+// record costs does not grow.
 func (f *fresh) add(records []record) {
 	f.records = append(f.records, records...)
 	for i := range records {

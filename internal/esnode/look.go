@@ -14,6 +14,7 @@ import (
 type looking struct {
 	file string
 	lock *os.File // nil: a node has the folder
+	raw  *os.File // the file as it is; closed after conn, for a close ends the locks that conn has
 	conn *conn    // that checks the pages
 }
 
@@ -31,6 +32,9 @@ func look(dir string) (*looking, error) {
 		err = settled(file)
 	}
 	if err == nil {
+		l.raw, err = os.Open(file)
+	}
+	if err == nil {
 		l.conn, err = openReading(file)
 	}
 	if err != nil {
@@ -43,6 +47,9 @@ func (l *looking) close() error {
 	var errs []error
 	if l.conn != nil {
 		errs = append(errs, l.conn.close())
+	}
+	if l.raw != nil {
+		errs = append(errs, l.raw.Close())
 	}
 	if l.lock != nil {
 		errs = append(errs, l.lock.Close())

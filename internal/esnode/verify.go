@@ -47,7 +47,7 @@ func Verify(
 	if err != nil {
 		return Counts{}, err
 	}
-	c, err := verify(ctx, l.file, check, progress, tell)
+	c, err := verify(ctx, l.raw, check, progress, tell)
 	return c, errors.Join(err, l.close())
 }
 
@@ -65,13 +65,13 @@ type verifying struct {
 }
 
 func verify(
-	ctx context.Context, file string, check func(eventlog.Raw) error, progress Progress,
+	ctx context.Context, file *os.File, check func(eventlog.Raw) error, progress Progress,
 	tell func(Problem),
 ) (Counts, error) {
 	if err := verifyPages(ctx, file, tell); err != nil {
 		return Counts{}, err
 	}
-	c, err := openConn(plainDSN(file, forReading))
+	c, err := openConn(plainDSN(file.Name(), forReading))
 	if err != nil {
 		return Counts{}, err
 	}
@@ -235,12 +235,8 @@ const lockPage = 1<<30/pageSize + 1
 
 // verifyPages checks the sums of all pages. Where a node writes at the same time, a page may be
 // read in the middle of a write; so one that is wrong is read again.
-func verifyPages(ctx context.Context, file string, tell func(Problem)) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return fmt.Errorf("open the log: %w", err)
-	}
-	page := make([]byte, pageSize)
+func verifyPages(ctx context.Context, f *os.File, tell func(Problem)) error {
+	page, err := make([]byte, pageSize), error(nil)
 	for number := int64(1); err == nil; number++ {
 		right := number == lockPage
 		for range 3 {
@@ -258,5 +254,5 @@ func verifyPages(ctx context.Context, file string, tell func(Problem)) error {
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
-	return errors.Join(err, f.Close())
+	return err
 }

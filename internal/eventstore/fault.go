@@ -55,6 +55,11 @@ func kindOf(err error) kind {
 	return ambiguous
 }
 
+// unreadable says that an answer came and could not be taken: it is none, or larger than any.
+func unreadable(err error) bool {
+	return errors.Is(err, errOdd) || status.Code(err) == codes.ResourceExhausted
+}
+
 // readable gives the meaning of a call's end, which the trailer tells.
 func readable(err error, trailer metadata.MD) error {
 	for _, exception := range trailer.Get("exception") {

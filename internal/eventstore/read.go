@@ -50,7 +50,7 @@ func (s *Store) ReadAll(
 	ctx context.Context, from eventlog.Position, dir eventlog.Direction, limit uint64,
 ) iter.Seq2[eventlog.Raw, error] {
 	return s.events(ctx, reader{
-		what: "all events", dir: dir, left: count(limit),
+		what: "all events", all: true, dir: dir, left: count(limit),
 		ask: func(last *eventlog.Raw, n uint64) *api.ReadReq {
 			if last == nil {
 				return request(n, dir, ofAll(from))
@@ -65,6 +65,7 @@ func (s *Store) ReadAll(
 // reader is a read and how to go on with it.
 type reader struct {
 	what string
+	all  bool // of the whole log; else of a stream
 	dir  eventlog.Direction
 	left uint64
 	ask  func(last *eventlog.Raw, n uint64) *api.ReadReq
@@ -115,8 +116,11 @@ func (s *Store) part(
 	if err != nil {
 		return true, err
 	}
+	call, heard, done := progress(ctx)
+	defer done()
 	wanted := true
-	err = s.receive(ctx, l, r.ask(r.last, r.left), func(f protowire.Number, raw *eventlog.Raw) error {
+	err = s.receive(call, l, r.ask(r.last, r.left), func(f protowire.Number, raw *eventlog.Raw) error {
+		heard()
 		switch f {
 		case fieldEvent:
 			wanted = r.give(raw, yield)
@@ -142,9 +146,32 @@ func (s *Store) part(
 	return true, err
 }
 
+// progress bounds a call without a deadline: it ends when nothing was heard for as long as such
+// calls are patient.
+func progress(ctx context.Context) (call context.Context, heard, done func()) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return ctx, func() {}, func() {}
+	}
+	call, cancel := context.WithCancel(ctx)
+	silent := time.AfterFunc(defaultPatience, cancel)
+	return call, func() { silent.Reset(defaultPatience) }, func() {
+		silent.Stop()
+		cancel()
+	}
+}
+
+// after says whether an event lies after the last that was given. Stores before 22.6 say of no
+// event in a stream where it stands in the whole log.
+func (r *reader) after(e *eventlog.Raw) bool {
+	if r.all {
+		return e.Position > r.last.Position
+	}
+	return e.Revision > r.last.Revision
+}
+
 // give hands on an event, unless it was given before; false says to stop.
 func (r *reader) give(e *eventlog.Raw, yield func(eventlog.Raw, error) bool) bool {
-	if r.last != nil && (r.dir == eventlog.Forwards) != (e.Position > r.last.Position) {
+	if r.last != nil && (r.dir == eventlog.Forwards) != r.after(e) {
 		return true
 	}
 	r.last = e

@@ -42,6 +42,7 @@ type subscription struct {
 }
 
 func (u *subscription) run(ctx context.Context) {
+	refusals := 0
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		u.heard = false
 		err := u.connection(ctx)
@@ -49,7 +50,15 @@ func (u *subscription) run(ctx context.Context) {
 			return
 		}
 		if u.heard {
-			pause = firstPause
+			pause, refusals = firstPause, 0
+		}
+		// What cannot be read now cannot be read at the next attempt either.
+		if unreadable(err) {
+			refusals++
+		}
+		if refusals == mostRefusals {
+			u.yield(eventlog.Signal{}, fmt.Errorf("subscribe: %w", err))
+			return
 		}
 		if err = u.ending(ctx, err); err != nil {
 			u.yield(eventlog.Signal{}, err)

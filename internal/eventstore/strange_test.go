@@ -1,0 +1,93 @@
+package eventstore_test
+
+import (
+	"errors"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+
+	"prelude/internal/eventlog"
+)
+
+// recorded is an event of the stream "s" as a store sends it.
+func recorded(revision, position uint64, created string) *api.ReadResp {
+	return &api.ReadResp{Content: &api.ReadResp_Event{Event: &api.ReadResp_ReadEvent{
+		Event: &api.ReadResp_ReadEvent_RecordedEvent{
+			Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+				MostSignificantBits: 1, LeastSignificantBits: int64(revision + 1)}}},
+			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte("s")}, StreamRevision: revision,
+			CommitPosition: position, PreparePosition: position,
+			Metadata: map[string]string{"type": "t", "created": created},
+		}}}}
+}
+
+// A store before 22.6 gives the events of a stream no positions in the whole log.
+func TestRead_of_a_stream_without_positions(t *testing.T) {
+	t.Parallel()
+	o := &odd{read: func(s api.Streams_ReadServer) error {
+		for i := range uint64(5) {
+			if err := s.Send(recorded(i, math.MaxUint64, "17000000000000000")); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	next := eventlog.Revision(0)
+	store := to(t, "esdb://"+serve(t, o)+"?tls=false")
+	for raw, err := range store.Read(within(t, 10*time.Second), "s", 0, eventlog.Forwards, 0) {
+		if err != nil || raw.Revision != next {
+			t.Fatalf("revision %d, want %d: %v", raw.Revision, next, err)
+		}
+		next++
+	}
+	if next != 5 {
+		t.Errorf("%d of 5 events are given", next)
+	}
+}
+
+// An event that cannot be read cannot be read the next time either: a subscription says so, and is no outage.
+func TestSubscribe_ends_at_an_event_that_cannot_be_read(t *testing.T) {
+	t.Parallel()
+	o := &odd{read: func(s api.Streams_ReadServer) error {
+		return errors.Join(
+			s.Send(&api.ReadResp{Content: &api.ReadResp_Confirmation{Confirmation: &api.ReadResp_SubscriptionConfirmation{}}}),
+			s.Send(recorded(3, 7, "yesterday")))
+	}}
+	ctx := within(t, 20*time.Second)
+	var last error
+	for _, err := range to(t, "esdb://"+serve(t, o)+"?tls=false").Subscribe(ctx, 1, eventlog.Filter{}) {
+		last = err
+	}
+	if last == nil || ctx.Err() != nil {
+		t.Errorf("it ends with %v, and the context with %v", last, ctx.Err())
+	}
+}
+
+// A read without a deadline ends although the store answers pings and says nothing.
+func TestRead_of_a_store_that_is_silent(t *testing.T) {
+	t.Parallel()
+	o := &odd{read: func(s api.Streams_ReadServer) error {
+		<-s.Context().Done()
+		return nil
+	}}
+	store := to(t, "esdb://"+serve(t, o)+"?tls=false")
+	ended := make(chan error, 1)
+	go func() {
+		var last error
+		for _, last = range store.Read(t.Context(), "s", 0, eventlog.Forwards, 0) {
+			continue
+		}
+		ended <- last
+	}()
+	select {
+	case err := <-ended:
+		if !errors.Is(err, eventlog.ErrUnavailable) {
+			t.Errorf("it ends with %v", err)
+		}
+	case <-time.After(40 * time.Second):
+		t.Error("it does not end")
+	}
+}
