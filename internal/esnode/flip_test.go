@@ -20,6 +20,15 @@ import (
 // torture says that the long form of a test is asked for.
 func torture() bool { return os.Getenv("PRELUDE_TORTURE") != "" }
 
+// unable skips a test that this machine cannot run; in the long form, which is a proof, that is a failure.
+func unable(t *testing.T, why string, args ...any) {
+	t.Helper()
+	if torture() {
+		t.Fatalf(why, args...)
+	}
+	t.Skipf(why, args...)
+}
+
 // seed is that of a test's chance; it is printed, and may be given to see the same again.
 func seed(t *testing.T) *rand.Rand {
 	t.Helper()

@@ -169,7 +169,7 @@ func TestPower(t *testing.T) {
 	t.Parallel()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip("strace is not installed: apt-get install strace")
+		unable(t, "strace is not installed: apt-get install strace")
 	}
 	r := newStoppedRig(t)
 	calls := straced(t, strace, r.dir)

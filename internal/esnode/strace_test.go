@@ -37,7 +37,7 @@ func straced(t *testing.T, strace, dir string) []call {
 	cmd.Env = append(os.Environ(), "ESNODE_TEST_RECORDED="+dir, "GOCOVERDIR="+out)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		if strings.Contains(string(text), "ptrace") {
-			t.Skipf("strace may not look at processes here: %s", text)
+			unable(t, "strace may not look at processes here: %s", text)
 		}
 		t.Fatalf("%v\n%s", err, text)
 	}
