@@ -195,13 +195,14 @@ func (e *Engine) commit(ctx context.Context, r Reader, from eventlog.Position, b
 		return from, nil
 	}
 	defer e.batches.begin(r.Name)()
+	m := e.mark(ctx, batch, to)
 	batch = r.wanted(batch)
 	if err := e.open(ctx, batch); err != nil {
 		return from, err
 	}
-	err := e.apply(ctx, r, from, batch, to)
+	err := e.apply(ctx, r, from, batch, m)
 	if err != nil && len(batch) > 0 && poison(err) {
-		err = e.singly(ctx, r, from, batch, to)
+		err = e.singly(ctx, r, from, batch, m)
 	}
 	if err != nil {
 		return from, fmt.Errorf("%s: %w", r.Name, err)
@@ -224,8 +225,8 @@ func (r Reader) wanted(batch []eventlog.Record) []eventlog.Record {
 	return kept
 }
 
-func (e *Engine) apply(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record,
-	to eventlog.Position) error {
+func (e *Engine) apply(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record, to mark,
+) error {
 	waiting, err := e.before(ctx, r, batch)
 	if err != nil {
 		return err
@@ -320,10 +321,11 @@ func (e *Engine) inTx(ctx context.Context, r Reader, work func(pgx.Tx) error) er
 }
 
 // move is the fence: of two owners of a reader one moves the checkpoint, and the other's work is undone.
-func move(ctx context.Context, tx pgx.Tx, r Reader, from, to eventlog.Position, skipped int) error {
+func move(ctx context.Context, tx pgx.Tx, r Reader, from eventlog.Position, to mark, skipped int) error {
 	tag, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET pos = $4, updated_at = now(), error = NULL,
-		failed_at = NULL, skipped = skipped + $5 WHERE reader = $1 AND version = $2 AND pos = $3`,
-		r.Name, r.Version, int64(from), int64(to), skipped)
+		failed_at = NULL, skipped = skipped + $5, witness = coalesce($6, witness)
+		WHERE reader = $1 AND version = $2 AND pos = $3`,
+		r.Name, r.Version, int64(from), int64(to.at), skipped, to.last)
 	if err != nil {
 		return err
 	}
@@ -346,27 +348,29 @@ func (e *Engine) begin(ctx context.Context, r Reader) (eventlog.Position, error)
 	if err != nil {
 		return 0, err
 	}
-	if anew && at > 0 {
-		err = e.inTx(ctx, r, func(tx pgx.Tx) error { return move(ctx, tx, r, at, 0, 0) })
+	if anew && at.at > 0 {
+		err = e.inTx(ctx, r, func(tx pgx.Tx) error { return move(ctx, tx, r, at.at, mark{}, 0) })
 		return 0, err
 	}
 	head, err := e.Log.Head(ctx)
-	if err == nil && at > head {
+	if err == nil && at.at > head {
 		err = ErrAhead
 	}
-	return at, err
+	if err == nil {
+		err = recognise(ctx, e.Log, at.last)
+	}
+	return at.at, err
 }
 
-func (e *Engine) checkpoint(ctx context.Context, r Reader) (eventlog.Position, error) {
-	var at int64
-	err := e.inTx(ctx, r, func(tx pgx.Tx) error {
+func (e *Engine) checkpoint(ctx context.Context, r Reader) (at mark, err error) {
+	err = e.inTx(ctx, r, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO prelude.checkpoints (reader, version, pos) VALUES ($1, $2, 0)
 			ON CONFLICT DO NOTHING`, r.Name, r.Version)
 		if err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, `SELECT pos FROM prelude.checkpoints WHERE reader = $1 AND version = $2`,
-			r.Name, r.Version).Scan(&at)
+		return tx.QueryRow(ctx, `SELECT pos, witness FROM prelude.checkpoints WHERE reader = $1 AND version = $2`,
+			r.Name, r.Version).Scan(&at.at, &at.last)
 	})
-	return eventlog.Position(at), err
+	return at, err
 }

@@ -53,11 +53,11 @@ func poisoned(b broken) error { return fmt.Errorf("%w: %w", ErrPoison, b.why) }
 
 // singly applies a batch event by event, so that only the stream of the one that cannot be applied is parked.
 // A reader that does not park stops there.
-func (e *Engine) singly(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record,
-	to eventlog.Position) error {
+func (e *Engine) singly(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record, to mark,
+) error {
 	at := from
 	for _, rec := range batch {
-		err := e.apply(ctx, r, at, []eventlog.Record{rec}, rec.Position)
+		err := e.apply(ctx, r, at, []eventlog.Record{rec}, markOf(rec))
 		if err != nil && r.Parks && poison(err) {
 			err = e.park(ctx, r, at, rec, err)
 		}
@@ -66,7 +66,7 @@ func (e *Engine) singly(ctx context.Context, r Reader, from eventlog.Position, b
 		}
 		at = rec.Position
 	}
-	if to > at {
+	if to.at > at {
 		return e.apply(ctx, r, at, nil, to)
 	}
 	return nil
@@ -82,7 +82,7 @@ func (e *Engine) park(ctx context.Context, r Reader, from eventlog.Position, rec
 		gaps = 1
 	}
 	return e.inTx(ctx, r, func(tx pgx.Tx) error {
-		if err := move(ctx, tx, r, from, rec.Position, 0); err != nil {
+		if err := move(ctx, tx, r, from, markOf(rec), 0); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}

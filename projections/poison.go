@@ -1,11 +1,12 @@
 package projections
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"prelude/internal/eventlog"
@@ -31,14 +32,14 @@ func poison(err error) bool {
 // and so what people wrote: then only the kind of the fault is told. What is wrong with a part is in the log.
 func reason(err error) string {
 	var pg *pgconn.PgError
-	var kind *json.UnmarshalTypeError
+	var kind *jsonv2.SemanticError
 	switch {
 	case errors.As(err, &pg):
 		return fmt.Sprintf("the database refused it: SQLSTATE %s%s", pg.Code, place(pg))
 	case errors.Is(err, eventlog.ErrSealed):
 		return "a text of it does not open"
 	case errors.As(err, &kind):
-		return "it cannot be read: the field " + kind.Field + " is of another kind"
+		return "it cannot be read" + field(kind.JSONPointer)
 	case errors.Is(err, errGap):
 		return err.Error() // numbers
 	case errors.Is(err, ErrPoison):
@@ -69,4 +70,12 @@ func place(pg *pgconn.PgError) string {
 		}
 	}
 	return text
+}
+
+// field is the event's field that a pointer leads into. What lies deeper may be called as people like.
+func field(at jsontext.Pointer) string {
+	for name := range at.Tokens() {
+		return ": the field " + name + " is wrong"
+	}
+	return ""
 }

@@ -2,7 +2,6 @@ package projections
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -261,14 +261,16 @@ func TestGap_is_counted(t *testing.T) {
 func TestReason_never_tells_what_people_wrote(t *testing.T) {
 	t.Parallel()
 	type thing struct {
-		At json.Number `json:"at"`
-		N  int         `json:"n"`
+		N    int            `json:"n"`
+		Sums map[string]int `json:"sums"`
 	}
-	kind := json.Unmarshal([]byte(`{"n":"marker"}`), &thing{})
+	kind := jsonv2.Unmarshal([]byte(`{"n":"marker"}`), &thing{})
+	deep := jsonv2.Unmarshal([]byte(`{"sums":{"marker":"x"}}`), &thing{})
 	for name, err := range map[string]error{
 		"a value that the database refuses": &pgconn.PgError{Code: "22P02", Message: `invalid input: "marker"`,
 			Detail: "marker", TableName: "presets"},
 		"JSON of another kind":        fmt.Errorf("%w: decode: %w", ErrPoison, kind),
+		"JSON of another kind, deep":  fmt.Errorf("%w: decode: %w", ErrPoison, deep),
 		"JSON that holds a bad value": fmt.Errorf("%w: %w", ErrPoison, errors.New(`parsing time "marker"`)),
 		"a text that does not open":   fmt.Errorf("%w: %w: marker", ErrPoison, eventlog.ErrSealed),
 		"a part that is away":         errors.New("dial marker: refused"),

@@ -162,9 +162,7 @@ func TestAhead_refuses_a_log_that_ends_before_what_was_built(t *testing.T) {
 	if err := Ahead(t.Context(), pool, log, readers); !errors.Is(err, ErrAhead) {
 		t.Errorf("a consumer is beyond it: %v", err)
 	}
-	for _, sql := range Cut(a.last) {
-		execute(t, dsn, sql)
-	}
+	cut(t, dsn, pool, log)
 	if err := Ahead(t.Context(), pool, log, readers); err != nil {
 		t.Errorf("after the cut: %v", err)
 	}

@@ -3,11 +3,18 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"prelude/internal/eventlog"
 	"prelude/projections"
 )
 
@@ -175,4 +182,62 @@ func TestAheadOfTheLog(t *testing.T) {
 	}
 	r.serve()
 	r.do("GET", "/v1/presets/first", nil).want(200)
+}
+
+// TestLogOutgrown puts an older copy of the log's files back, which then grows past all that was built: the start is
+// refused all the same, and the way out leads out.
+func TestLogOutgrown(t *testing.T) {
+	t.Parallel()
+	r := start(t)
+	r.preset("first")
+	r.stop()
+	log, older := filepath.Join(r.data, "log"), filepath.Join(t.TempDir(), "log")
+	if err := os.CopyFS(older, os.DirFS(log)); err != nil {
+		t.Fatal(err)
+	}
+	r.serve()
+	r.preset("lost")
+	r.stop()
+	if err := errors.Join(os.RemoveAll(log), os.CopyFS(log, os.DirFS(older))); err != nil {
+		t.Fatal(err)
+	}
+	r.outgrow()
+	out, err := r.command("serve", "--listen", "127.0.0.1:0")
+	if !errors.Is(err, projections.ErrAhead) || !strings.Contains(err.Error(), "prelude rebuild --yes") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := r.command("rebuild", "--yes"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r.serve()
+	r.do("GET", "/v1/presets/first", nil).want(200)
+	r.do("GET", "/v1/presets/lost", nil).want(404)
+	made := r.do("POST", "/v1/presets", doc{"slug": "next", "name": "Next", "model": "demo", "instructions": "N"}).want(201)
+	head := r.count("SELECT max(pos) FROM views_1.presets WHERE id = $1", made.str("id"))
+	soon(t, "each reader at the new preset", func() bool {
+		return r.count("SELECT count(*) FROM prelude.checkpoints WHERE pos >= $1 AND error IS NULL", head) == 3
+	})
+}
+
+// outgrow appends to the log, which nobody serves, until it is longer than what was built of it.
+func (r *rig) outgrow() {
+	r.t.Helper()
+	p, err := openLog(r.t.Context(), &Config{Data: r.data}, slog.New(slog.DiscardHandler), false)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	built := eventlog.Position(r.count("SELECT max(pos) FROM prelude.checkpoints"))
+	for at, i := eventlog.Position(0), 0; at <= built; i++ {
+		stream := fmt.Sprintf("claim-x_preset.org.name-%d", i)
+		done, err := p.log.Store.Append(r.t.Context(), stream, eventlog.None, []eventlog.Proposed{{ID: uuid.New(),
+			Type: "claim.claimed.v1", Data: []byte(`{"thing":"prs_1","at":"2026-03-01T12:00:00Z"}`),
+			Meta: fmt.Appendf(nil, `{"at":"1772366400000","$causationId":%q,"step":%q}`, uuid.New(), uuid.New())}})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		at = done.Position
+	}
+	if err := p.Close(); err != nil {
+		r.t.Fatal(err)
+	}
 }

@@ -62,9 +62,9 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}
-	head, err := p.log.Head(ctx)
+	cut, err := projections.Cut(ctx, p.pool, p.log)
 	if err == nil {
-		err = postgres.Owned(ctx, p.dsn, slices.Concat(projections.Drop(), projections.Build(), projections.Cut(head))...)
+		err = postgres.Owned(ctx, p.dsn, slices.Concat(projections.Drop(), projections.Build(), cut)...)
 	}
 	if err == nil {
 		err = adopt(ctx, p, s)

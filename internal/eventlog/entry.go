@@ -57,7 +57,9 @@ func (e *Entry) add(f reflect.StructField, v reflect.Value) {
 	case strings.Contains(options, "omitempty") && v.IsZero():
 		return
 	case name == "fields":
-		e.Fields, _ = v.Interface().([]string)
+		if fields, _ := v.Interface().([]string); fields != nil { // null may be stored; an entry's is a list
+			e.Fields = fields
+		}
 		return
 	case f.Type == secretType:
 		if note, _ := v.Interface().(domain.Secret); name == "note" && note.Text != "" {

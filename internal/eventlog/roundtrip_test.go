@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	"prelude/domain"
+	"prelude/domain/preset"
 	"prelude/internal/eventlog"
 )
 
@@ -161,6 +162,10 @@ func TestEntry(t *testing.T) {
 	}
 	if !domain.ValidID(domain.EventPrefix, e.ID) || e.Data["by"] == nil || e.Data["hash"] == nil {
 		t.Errorf("the entry is %+v", e)
+	}
+	bare := eventlog.Record{Stream: stream, Name: "preset.edited.v1", Event: preset.Edited{}}
+	if e := bare.Entry(); e.Fields == nil || len(e.Fields) > 0 {
+		t.Errorf("the fields of an edit that names none are %#v", e.Fields)
 	}
 	unknown := eventlog.Record{Stream: stream, Name: "preset.novel.v2"}
 	if e := unknown.Entry(); e.Kind != "preset.novel" || e.Fields == nil || len(e.Data) > 0 {
