@@ -179,7 +179,9 @@ func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
 	defer func() { _ = store.Close() }() // it was only read
 	lacking := 0
 	named, err := unknownKeys(ctx, &eventlog.Log{Store: store}, 0,
-		func(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) { return vault.Unknown(ctx, conn, ids) },
+		func(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) {
+			return vault.Unknown(ctx, conn, ids)
+		},
 		func(ids []domain.KeyID) error {
 			lacking += len(ids)
 			return nil
