@@ -23,14 +23,24 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// mortal is a store whose process is killed at one of its appends: before it is made, or after it was made and
-// before its answer comes. From then on nothing answers.
+// mortal is a store, and a vault beside it, whose process is killed at one of the writes to them: before it is made, or
+// after it was made and before its answer comes. From then on nothing answers.
 type mortal struct {
 	eventlog.Store
-	left  atomic.Int64 // appends until then
+	left  atomic.Int64 // writes until then
 	after bool         // it is made
 	dead  chan struct{}
 	made  atomic.Int64
+}
+
+// mortalKeys is the vault of a process that is killed.
+type mortalKeys struct {
+	eventlog.Keys
+	m *mortal
+}
+
+func (k mortalKeys) Ensure(ctx context.Context, ids ...domain.KeyID) error {
+	return k.m.write(func() error { return k.Keys.Ensure(ctx, ids...) })
 }
 
 func newMortal(s eventlog.Store, at int, after bool) *mortal {
@@ -41,22 +51,31 @@ func newMortal(s eventlog.Store, at int, after bool) *mortal {
 
 var errKilled = fmt.Errorf("%w: the process was killed", eventlog.ErrUnavailable)
 
-func (m *mortal) Append(ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
-) (eventlog.Appended, error) {
+// write makes a write, unless the process is killed before it.
+func (m *mortal) write(do func() error) error {
 	left := m.left.Add(-1)
 	switch {
 	case left < -1:
-		return eventlog.Appended{}, errKilled
+		return errKilled
 	case left == -1 && !m.after:
 		close(m.dead)
-		return eventlog.Appended{}, errKilled
+		return errKilled
 	}
 	m.made.Add(1)
-	done, err := m.Store.Append(ctx, stream, expected, events)
+	err := do()
 	if left == -1 {
 		close(m.dead)
-		return eventlog.Appended{}, errKilled
+		return errKilled
 	}
+	return err
+}
+
+func (m *mortal) Append(ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
+) (done eventlog.Appended, err error) {
+	err = m.write(func() error {
+		done, err = m.Store.Append(ctx, stream, expected, events)
+		return err
+	})
 	return done, err
 }
 
@@ -77,6 +96,12 @@ type killable struct {
 }
 
 func mac(purpose string, text []byte) []byte { return append([]byte(purpose), text...) }
+
+// issued is a key, and whose it is.
+type issued struct {
+	by domain.Principal
+	id domain.APIKeyID
+}
 
 // killables are all commands that change something.
 func killables() map[string]killable {
@@ -163,6 +188,34 @@ func killables() map[string]killable {
 			_, err := h.Delete(ctx, id, m)
 			return err
 		})},
+		"restore a session": {func(r *rig) any {
+			id := r.session(olga)
+			if _, err := r.sessions().Delete(r.t.Context(), id, by(olga)); err != nil {
+				r.t.Fatal(err)
+			}
+			return id
+		}, onSession(func(h Sessions, ctx context.Context, id domain.SessionID, m Meta) error {
+			_, err := h.Restore(ctx, id, m)
+			return err
+		})},
+		"revoke a key": {func(r *rig) any {
+			f, err := Orgs{Engine: r.Engine, MAC: mac}.Create(r.t.Context(), "acme", "Acme")
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			m := by(f.Owner)
+			m.By.Org = f.Org
+			left, _, err := APIKeys{r.Engine}.Issue(r.t.Context(), IssueKey{Name: "ci"}, m)
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			return issued{m.By, left.State.ID}
+		}, func(r *rig, was any, m Meta) error {
+			k := was.(issued)
+			m.By = k.by
+			_, err := APIKeys{r.Engine}.Revoke(r.t.Context(), k.id, m)
+			return err
+		}},
 		"branch a session": {talked, onSession(func(h Sessions, ctx context.Context, id domain.SessionID, m Meta) error {
 			_, err := h.Branch(ctx, BranchSession{Session: id}, m)
 			return err
@@ -171,7 +224,7 @@ func killables() map[string]killable {
 	return all
 }
 
-// A command is given, and the process killed at each of its appends, before it and after it. The same command given
+// A command is given, and the process killed at each of its writes, to the log and to the vault, before it and after it. The same command given
 // to the next process leaves what it would have left undisturbed.
 func TestCommands_killed_at_each_step_end_in_the_same_state(t *testing.T) {
 	t.Parallel()
@@ -185,11 +238,11 @@ func TestCommands_killed_at_each_step_end_in_the_same_state(t *testing.T) {
 					kills++
 					got := killed(t, c, at, after)
 					if diff := cmp.Diff(want, got); diff != "" {
-						t.Errorf("killed at append %d, made: %v (-undisturbed +repeated):\n%s", at, after, diff)
+						t.Errorf("killed at write %d, made: %v (-undisturbed +repeated):\n%s", at, after, diff)
 					}
 				}
 			}
-			t.Logf("%d appends, killed %d times: the same state each time", steps, kills)
+			t.Logf("%d writes, killed %d times: the same state each time", steps, kills)
 		})
 	}
 }
@@ -207,7 +260,7 @@ func undisturbed(t *testing.T, c killable) (state []string, steps int) {
 	r.at(noon)
 	was := c.setup(r)
 	m := newMortal(r.Log.Store, 1<<20, false)
-	e := r.over(&eventlog.Log{Store: m, Keys: r.keys})
+	e := r.over(&eventlog.Log{Store: m, Keys: mortalKeys{r.keys, m}})
 	if err := c.run(e, was, theCommand()); err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +275,8 @@ func killed(t *testing.T, c killable, at int, after bool) []string {
 	r := newRig(t)
 	r.at(noon)
 	was := c.setup(r)
-	e := r.over(&eventlog.Log{Store: newMortal(r.Log.Store, at, after), Keys: r.keys})
+	m := newMortal(r.Log.Store, at, after)
+	e := r.over(&eventlog.Log{Store: m, Keys: mortalKeys{r.keys, m}})
 	// What comes last may be done by the program itself, or be left to it: then the command may succeed.
 	if err := c.run(e, was, theCommand()); err != nil && !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Fatalf("killed, it says %v", err)
@@ -236,8 +290,8 @@ func killed(t *testing.T, c killable, at int, after bool) []string {
 // ids are the typed ids in a text.
 var ids = regexp.MustCompile(`(org|usr|key|prs|ses|msg|rpl)_[0-9a-z]{26}`)
 
-// all is every event of the log, with ids numbered as they come: those of the setup differ from run to run. Keys are
-// left out: one whose secret was lost with the process is followed by another.
+// all is every event of the log, with ids numbered as they come: those of the setup differ from run to run. The
+// issue of keys is left out: one whose secret was lost with the process is followed by another.
 func (r *rig) all() (all []string) {
 	r.t.Helper()
 	number := map[string]string{}
@@ -252,10 +306,10 @@ func (r *rig) all() (all []string) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if rec.Stream.Category == eventlog.APIKeyCategory {
+		e := rec.Entry()
+		if e.Kind == "apikey.issued" {
 			continue
 		}
-		e := rec.Entry()
 		data, err := json.Marshal(e.Data)
 		if err != nil {
 			r.t.Fatal(err)
