@@ -34,7 +34,7 @@ torture: ## Run the tests of what takes long in their long form, at the bounds t
 
 bench: ## Measure how fast it is, beside baselines of the same run, and print the table.
 	@deploy/setup run
-	@PRELUDE_BENCH=1 $(GO) test -v -count=1 -timeout 30m -run TestSpeed ./internal/esnode ./projections ./cmd/prelude \
+	@PRELUDE_BENCH=1 $(GO) test -v -p 1 -count=1 -timeout 30m -run TestSpeed ./internal/esnode ./cmd/prelude ./projections \
 		| test/speed/table
 
 conformance-binary: ## Build the conformance suite for event stores as one program, .bin/conformance.

@@ -224,8 +224,8 @@ func killables() map[string]killable {
 	return all
 }
 
-// A command is given, and the process killed at each of its writes, to the log and to the vault, before it and after it. The same command given
-// to the next process leaves what it would have left undisturbed.
+// A command is given, and the process killed at each of its writes, to the log and to the vault, before it and after
+// it. The same command given to the next process leaves what it would have left undisturbed.
 func TestCommands_killed_at_each_step_end_in_the_same_state(t *testing.T) {
 	t.Parallel()
 	for name, c := range killables() {
