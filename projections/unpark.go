@@ -125,7 +125,8 @@ func (e *Engine) unhold(ctx context.Context, r Reader, s eventlog.Stream, h wait
 
 // takeOff takes the stream off the list, if it waits there as it did. It locks the checkpoint: until the transaction
 // ends the reader stays where it has passed to.
-func takeOff(ctx context.Context, tx pgx.Tx, r Reader, s eventlog.Stream, was waiting) (passed eventlog.Position, err error) {
+func takeOff(ctx context.Context, tx pgx.Tx, r Reader, s eventlog.Stream, was waiting,
+) (passed eventlog.Position, err error) {
 	err = tx.QueryRow(ctx, `SELECT pos FROM prelude.checkpoints WHERE reader = $1 AND version = $2 FOR UPDATE`,
 		r.Name, r.Version).Scan(&passed)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
