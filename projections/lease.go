@@ -91,8 +91,11 @@ func (e *Engine) take(ctx context.Context, r Reader) (mine bool, err error) {
 	return mine, err
 }
 
-// stuckAfter is how long a batch may take until the lease is left to others: whoever hangs in one will not end it.
-const stuckAfter = 20 * time.Second
+// stuckAfter is how long a batch may take until its owner does not renew the lease any more: whoever hangs in one will
+// not end it. With the lease and a look that is below the ten seconds within which another has taken over. A batch of
+// batchSize events takes a fraction of it; one that takes longer still has what is left of the lease, and is not ended
+// when that has run out: it holds the checkpoint's row, so it commits, and whoever took over goes on behind it.
+const stuckAfter = 2 * time.Second
 
 // batches knows since when each reader is at its batch.
 type batches struct {
@@ -124,7 +127,8 @@ func (b *batches) stuck(reader string) bool {
 }
 
 // renew renews the lease until the context ends, or another has it. A database that does not answer ends nothing
-// here: the reader's own statements meet it too.
+// here: the reader's own statements meet it too. Nor does a lease that ran out within a long batch end that batch:
+// if each owner were ended so, and each needed as long, none would ever come on.
 func (e *Engine) renew(ctx context.Context, r Reader, lost context.CancelCauseFunc) {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()

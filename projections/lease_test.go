@@ -115,7 +115,9 @@ func TestStalledOwner_that_wakes_up_cannot_commit(t *testing.T) {
 		return err
 	}
 	stalled, next := owner(newEngine(log, pool, stalls), "stalled"), owner(newEngine(log, pool, r), "next")
-	stalled.batches.most = time.Millisecond
+	if !long() {
+		stalled.batches.most = time.Millisecond
+	}
 	stop := running(t, stalled, stalls)
 	<-hangs
 	began := time.Now()
@@ -135,6 +137,63 @@ func TestStalledOwner_that_wakes_up_cannot_commit(t *testing.T) {
 	until(t, next, r.Name, more)
 	stop()
 	countedTo(t, dsn, n+300)
+}
+
+func TestStuckOwner_is_replaced_within_ten_seconds_by_its_numbers(t *testing.T) {
+	t.Parallel()
+	// It renews for the last time just before it counts as stuck; who looks just misses the lease's end.
+	if longest := stuckAfter + leaseFor + lookEvery*3/2; longest > 9*time.Second {
+		t.Errorf("it takes up to %s, which leaves the successor less than a second", longest)
+	}
+	// Before that the database ends its transaction, which the successor's first one waits for.
+	if stalled >= leaseFor {
+		t.Errorf("an idle transaction stands for %s, a lease for %s", stalled, leaseFor)
+	}
+	// A batch in its first moments is renewed at least once, whenever the tick comes.
+	if stuckAfter < renewEvery {
+		t.Errorf("a batch counts as stuck after %s, and is renewed every %s", stuckAfter, renewEvery)
+	}
+}
+
+// A batch that takes longer than its lease commits all the same, though another has taken over meanwhile: else no
+// owner would ever come on, where each needs as long.
+func TestLongBatch_commits_though_its_lease_was_taken(t *testing.T) {
+	t.Parallel()
+	log := newLog(t)
+	pool, dsn := counting(t)
+	n := 200
+	last := fill(t, log, n)
+	r := counter()
+	working, taken := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	works := r
+	works.Apply = func(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error {
+		once.Do(func() {
+			close(working)
+			for { // it is busy, and its transaction not idle
+				select {
+				case <-taken:
+					return
+				default:
+					if _, err := tx.Exec(ctx, "SELECT pg_sleep(0.05)"); err != nil {
+						t.Errorf("the long batch was ended: %v", err)
+						return
+					}
+				}
+			}
+		})
+		return r.Apply(ctx, tx, batch)
+	}
+	first, next := owner(newEngine(log, pool, works), "first"), owner(newEngine(log, pool, r), "next")
+	first.batches.most = time.Millisecond
+	running(t, first, works)
+	<-working
+	running(t, next, r)
+	soon(t, "another has the lease", func() bool { return holder(t, dsn, r.Name) == "next" })
+	close(taken)
+	until(t, first, r.Name, last)
+	until(t, next, r.Name, last)
+	countedTo(t, dsn, n)
 }
 
 // fill2 goes on where a fill of 1,500 ended: with a stream of its own.

@@ -294,6 +294,61 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
+// TestTakeoverFromStopped stops the process that feeds the readers where it is: another takes over within ten seconds.
+// When it wakes up it goes on as one that feeds none, and what is served is what the log says.
+func TestTakeoverFromStopped(t *testing.T) {
+	t.Parallel()
+	s := newShared(t)
+	p := launch(s.rig(), s.args...)
+	ended := false
+	t.Cleanup(func() {
+		if !ended {
+			p.end(syscall.SIGKILL) // it ends a stopped process too
+		}
+	})
+	two := s.instance()
+	if n := s.owned(p.rig); n != 3 {
+		t.Errorf("the first feeds %d readers", n)
+	}
+	made := func(r *rig, slug string) bool {
+		a := r.do("POST", "/v1/presets", doc{"slug": slug, "name": "P", "model": "demo", "instructions": "P"})
+		a.want(201)
+		return two.do("GET", "/v1/audit?limit=1&consistency=strict&min_position="+
+			a.Header.Get("Prelude-Position"), nil).Status == http.StatusOK
+	}
+	signal := func(sig syscall.Signal) {
+		if err := p.cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+	}
+	two.key = p.key
+	for i := range 20 { // it is stopped at its work
+		p.preset(fmt.Sprint("before-", i))
+	}
+	signal(syscall.SIGSTOP)
+	stopped, n := time.Now(), 0
+	soon(t, "the takeover", func() bool { n++; return made(two, fmt.Sprint("meanwhile-", n)) })
+	inTime(t, "the takeover from a stopped process", time.Since(stopped), 10*time.Second)
+	soon(t, "all readers", func() bool { return s.owned(two) == 3 })
+	signal(syscall.SIGCONT)
+	for i := range 5 {
+		if !made(p.rig, fmt.Sprint("awake-", i)) {
+			t.Error("what the woken process appends is not applied")
+		}
+	}
+	if one, other := s.owned(p.rig), s.owned(two); one != 0 || other != 3 {
+		t.Errorf("the woken process feeds %d readers, the other %d", one, other)
+	}
+	if wrong := two.count("SELECT sum(gaps) + (SELECT count(*) FROM prelude.parked) FROM prelude.checkpoints"); wrong > 0 {
+		t.Errorf("%d gaps and parked streams", wrong)
+	}
+	if out, err := two.command(append([]string{"rebuild", "--verify"}, s.args...)...); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	p.end(syscall.SIGTERM)
+	ended = true
+}
+
 // owned counts the readers that an instance feeds.
 func (s *shared) owned(r *rig) int {
 	s.t.Helper()

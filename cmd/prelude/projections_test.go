@@ -213,6 +213,9 @@ func TestLogOutgrown(t *testing.T) {
 	r.do("GET", "/v1/presets/first", nil).want(200)
 	r.do("GET", "/v1/presets/lost", nil).want(404)
 	made := r.do("POST", "/v1/presets", doc{"slug": "next", "name": "Next", "model": "demo", "instructions": "N"}).want(201)
+	soon(t, "the new preset", func() bool {
+		return r.count("SELECT count(*) FROM views_1.presets WHERE id = $1", made.str("id")) == 1
+	})
 	head := r.count("SELECT max(pos) FROM views_1.presets WHERE id = $1", made.str("id"))
 	soon(t, "each reader at the new preset", func() bool {
 		return r.count("SELECT count(*) FROM prelude.checkpoints WHERE pos >= $1 AND error IS NULL", head) == 3
