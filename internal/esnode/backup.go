@@ -110,12 +110,15 @@ func settle(from, to string) error {
 	return nil
 }
 
-// orphaned refuses what a log that was killed has left beside its file, where the file is gone:
-// SQLite would lay it over whatever file comes there.
+// orphaned refuses what a log has left beside its file, where the file is gone: SQLite would lay it
+// over whatever file comes there. Where it is empty, it says still that there was a log.
 func orphaned(file string) error {
 	left := file + "-wal"
-	if info, err := os.Lstat(left); err != nil || info.Size() == 0 {
-		return nil //nolint:nilerr // there is nothing
+	if _, err := os.Lstat(left); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("look for what was written last: %w", err)
 	}
 	return fmt.Errorf("%s is missing, and what was written last to it is there, in %s: it belongs to that log. "+
 		"Put the log back, or move both away; nothing was changed", file, filepath.Base(left))

@@ -21,22 +21,27 @@ func TestRestore_beside_what_another_log_has_left(t *testing.T) {
 	r.stop()
 	file := filepath.Join(r.dir, logFile)
 	moved := filepath.Join(t.TempDir(), "moved")
-	left := []byte("what was written last")
 	if err := os.Rename(file, moved); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file+"-wal", left, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Restore(t.Context(), backup, r.dir, nil, nil)
-	if err == nil || !strings.Contains(err.Error(), "log.db-wal") {
-		t.Errorf("the restore says %v", err)
-	}
-	if _, err := os.Lstat(file); err == nil {
-		t.Error("there is a log")
-	}
-	if got, err := os.ReadFile(file + "-wal"); err != nil || string(got) != string(left) {
-		t.Errorf("what was left is %q, %v", got, err)
+	for _, left := range []string{"", "what was written last"} {
+		if err := os.WriteFile(file+"-wal", []byte(left), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Restore(t.Context(), backup, r.dir, nil, nil)
+		if err == nil || !strings.Contains(err.Error(), "log.db-wal") {
+			t.Errorf("beside %q the restore says %v", left, err)
+		}
+		if _, err := os.Lstat(file); err == nil {
+			t.Error("there is a log")
+		}
+		if got, err := os.ReadFile(file + "-wal"); err != nil || string(got) != left {
+			t.Errorf("what was left is %q, %v", got, err)
+		}
+		_, err = Start(t.Context(), Config{Dir: r.dir, Listen: "127.0.0.1:0"})
+		if err == nil || !strings.Contains(err.Error(), "log.db-wal") {
+			t.Errorf("beside %q the start says %v", left, err)
+		}
 	}
 	if err := os.Remove(file + "-wal"); err != nil {
 		t.Fatal(err)
