@@ -15,9 +15,9 @@
 //
 // It promises that what is damaged is told and never served: every record and every page has a
 // checksum that is held against it when it is read; who follows the log's end gets what was written
-// last from memory. A loss of power loses nothing that was
-// acknowledged, on a disk that keeps what it says it has synced. What it cannot tell is a bit that
-// flips, after a kill, within the very last commit: that looks like a commit that was torn.
+// last from memory. A loss of power loses nothing that was acknowledged, on a disk that keeps what it
+// says it has synced. What it cannot tell is a bit that flips, after a kill, within the very last
+// commit: that looks like a commit that was torn.
 //
 // A full disk refuses appends with RESOURCE_EXHAUSTED, another fault of the disk with UNAVAILABLE;
 // reading goes on, and so does writing, by itself, when the fault is over.

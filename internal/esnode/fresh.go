@@ -1,6 +1,9 @@
 package esnode
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // fresh is the end of the log as it was committed, in memory, for who follows the log: several
 // subscriptions read each event, and need not ask the file for it.
@@ -28,7 +31,7 @@ func (f *fresh) add(records []record) {
 		f.bytes -= len(f.records[drop].frame)
 	}
 	f.after = f.records[drop-1].pos
-	f.records = append([]record(nil), f.records[drop:]...)
+	f.records = slices.Clone(f.records[drop:])
 }
 
 // page gives the events after a position, at most limit; false: the file has to be read for them.
@@ -37,11 +40,12 @@ func (f *fresh) page(after int64, limit int) (page, bool) {
 		return page{}, false
 	}
 	from := sort.Search(len(f.records), func(i int) bool { return f.records[i].pos > after })
-	p, bytes := page{}, 0
-	for i := from; i < len(f.records) && len(p.records) < limit && bytes < pageBytes; i++ {
-		p.records = append(p.records, f.records[i])
-		bytes += len(f.records[i].frame)
+	p := page{}
+	for _, r := range f.records[from:] {
+		if !p.add(r, limit) {
+			break
+		}
 	}
-	p.end = len(p.records) < limit && bytes < pageBytes
+	p.end = p.room(limit)
 	return p, true
 }

@@ -123,8 +123,18 @@ func (l *logbook) state(ctx context.Context, stream string) (state, error) {
 // page is a piece of the log; end says that nothing more lay in the range asked for.
 type page struct {
 	records []record
+	bytes   int // of their frames
 	end     bool
 }
+
+// add takes one more record; false: the page has as many as it may.
+func (p *page) add(r record, limit int) bool {
+	p.records = append(p.records, r)
+	p.bytes += len(r.frame)
+	return p.room(limit)
+}
+
+func (p *page) room(limit int) bool { return len(p.records) < limit && p.bytes < pageBytes }
 
 // all reads positions from low to high, both included, at most limit.
 func (l *logbook) all(ctx context.Context, low, high int64, back bool, limit int) (page, error) {
@@ -166,13 +176,8 @@ func (l *logbook) page(
 ) (p page, err error) {
 	err = l.with(ctx, func(c *conn) error {
 		s, args := query(c)
-		bytes := 0
-		err := eachRecord(s, func(r record) (bool, error) {
-			p.records = append(p.records, r)
-			bytes += len(r.frame)
-			return bytes < pageBytes, nil
-		}, args...)
-		p.end = len(p.records) < limit && bytes < pageBytes
+		err := eachRecord(s, func(r record) (bool, error) { return p.add(r, limit), nil }, args...)
+		p.end = p.room(limit)
 		if errors.Is(err, errDamaged) {
 			if len(p.records) > 0 {
 				p.end, err = false, nil // what is before the damage is given; the next page meets it
