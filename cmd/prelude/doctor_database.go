@@ -10,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"prelude/domain"
 	"prelude/internal/eventlog"
 	"prelude/internal/eventstore"
 	"prelude/internal/pgserver"
@@ -177,21 +176,13 @@ func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
 		return f
 	}
 	defer func() { _ = store.Close() }() // it was only read
-	lacking := 0
-	named, err := unknownKeys(ctx, &eventlog.Log{Store: store}, 0,
-		func(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) {
-			return vault.Unknown(ctx, conn, ids)
-		},
-		func(ids []domain.KeyID) error {
-			lacking += len(ids)
-			return nil
-		})
+	named, lacking, err := unknownKeys(ctx, &eventlog.Log{Store: store}, 0, conn)
 	f.mend = "restore the newest backup of the vault: prelude vault restore"
 	switch {
 	case err != nil:
 		f.err = fmt.Errorf("hold the vault against the log: %w", err)
-	case lacking > 0:
-		f.err = olderVault(named, lacking)
+	case len(lacking) > 0:
+		f.err = olderVault(named, len(lacking))
 	default:
 		f.note += fmt.Sprintf(", which has all %d keys that the log names", named)
 	}

@@ -68,23 +68,20 @@ func (p *parts) reapply(ctx context.Context) error {
 // keysAtOnce is how many keys the vault is asked for in one question.
 const keysAtOnce = 10_000
 
-// unknownKeys says how many keys the log's events after a position name, and hands those of which the vault has never
-// heard to each. Keys are made before what they seal, so a vault that lacks any is older than the log.
-func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position,
-	unknown func(context.Context, []domain.KeyID) ([]domain.KeyID, error),
-	each func([]domain.KeyID) error) (named int, err error) {
+// unknownKeys says how many keys the log's events after a position name, and of which of those the vault behind q has
+// never heard. Keys are made before what they seal, so a vault that lacks any is older than the log.
+func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position, q vault.Querier,
+) (named int, lacking []domain.KeyID, err error) {
 	seen := map[domain.KeyID]bool{}
 	var ids []domain.KeyID
 	ask := func() error {
-		lacking, err := unknown(ctx, ids)
-		if ids = ids[:0]; err == nil && len(lacking) > 0 {
-			err = each(lacking)
-		}
+		unknown, err := vault.Unknown(ctx, q, ids)
+		lacking, ids = append(lacking, unknown...), ids[:0]
 		return err
 	}
 	for signal, err := range log.Store.Subscribe(ctx, after, eventlog.Filter{}) {
 		if err != nil {
-			return 0, fmt.Errorf("look for keys in the log: %w", err)
+			return 0, nil, fmt.Errorf("look for keys in the log: %w", err)
 		}
 		if signal.Kind == eventlog.CaughtUp {
 			break
@@ -104,11 +101,12 @@ func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position
 		}
 		if len(ids) >= keysAtOnce {
 			if err := ask(); err != nil {
-				return 0, err
+				return 0, nil, err
 			}
 		}
 	}
-	return len(seen), ask()
+	err = ask()
+	return len(seen), lacking, err
 }
 
 // errOlderVault is why nothing is done with a vault that is older than the log: keys of the same names would be made
@@ -129,13 +127,9 @@ func (p *parts) compareVault(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lacking := 0
-	named, err := unknownKeys(ctx, p.log, from, p.vault.Unknown, func(ids []domain.KeyID) error {
-		lacking += len(ids)
-		return nil
-	})
-	if err == nil && lacking > 0 {
-		err = olderVault(named, lacking)
+	named, lacking, err := unknownKeys(ctx, p.log, from, p.pool)
+	if err == nil && len(lacking) > 0 {
+		err = olderVault(named, len(lacking))
 	}
 	return err
 }

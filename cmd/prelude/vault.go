@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"prelude/domain"
 	"prelude/internal/vault"
 )
 
@@ -98,28 +97,21 @@ type vaultGiveUpCmd struct {
 // Run marks the keys that the log names and the vault has never heard of as destroyed, for ever.
 func (c vaultGiveUpCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return withVault(ctx, cfg, s, true, func(p *parts) error {
-		lacking, mark := 0, func([]domain.KeyID) error { return nil }
-		if c.Yes {
-			if err := p.openVault(ctx, true); err != nil {
-				return err
-			}
-			mark = func(ids []domain.KeyID) error { return p.vault.GiveUp(ctx, ids) }
-		}
-		unknown := func(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) {
-			return vault.Unknown(ctx, p.pool, ids)
-		}
-		named, err := unknownKeys(ctx, p.log, 0, unknown, func(ids []domain.KeyID) error {
-			lacking += len(ids)
-			return mark(ids)
-		})
+		named, lacking, err := unknownKeys(ctx, p.log, 0, p.pool)
 		if err != nil {
 			return err
 		}
 		what := "are lacking: with --yes what is sealed under them is given up for ever; nothing was changed"
 		if c.Yes {
+			if err := p.openVault(ctx, true); err != nil {
+				return err
+			}
+			if err := p.vault.GiveUp(ctx, lacking); err != nil {
+				return err
+			}
 			what = "were lacking, and are marked as destroyed"
 		}
-		_, err = fmt.Fprintf(s.out, "%d of the %d keys that the log names %s\n", lacking, named, what)
+		_, err = fmt.Fprintf(s.out, "%d of the %d keys that the log names %s\n", len(lacking), named, what)
 		return err
 	})
 }

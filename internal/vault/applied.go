@@ -36,9 +36,7 @@ func (v *Vault) NoteApplied(ctx context.Context, logID string, from, to eventlog
 }
 
 // Unknown gives the keys of which a vault has never heard, of those named: neither a key nor a destroyed one.
-func Unknown(ctx context.Context, q interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}, ids []domain.KeyID) (lacking []domain.KeyID, err error) {
+func Unknown(ctx context.Context, q Querier, ids []domain.KeyID) (lacking []domain.KeyID, err error) {
 	b := batch()
 	b.Queue(`SELECT id FROM unnest($1::text[]) AS q (id)
 		WHERE NOT EXISTS (SELECT FROM vault.keys k WHERE k.id = q.id)`, ids).Query(func(rows pgx.Rows) error {
@@ -49,11 +47,6 @@ func Unknown(ctx context.Context, q interface {
 		return nil, fmt.Errorf("look for keys: %w", err)
 	}
 	return lacking, nil
-}
-
-// Unknown gives the keys of which the vault has never heard, of those named.
-func (v *Vault) Unknown(ctx context.Context, ids []domain.KeyID) ([]domain.KeyID, error) {
-	return Unknown(ctx, v.pool, ids)
 }
 
 // GiveUp marks keys that are lost as destroyed, so that they are never made anew.

@@ -277,7 +277,7 @@ func TestRestore_refuses_a_whole_backup_where_one_key_differs(t *testing.T) {
 		if !bytes.Equal(was, n.stored(differs)) {
 			t.Errorf("%s was replaced", differs)
 		}
-		if unknown, err := v.Unknown(t.Context(), []domain.KeyID{userKey, authorKey}); err != nil || len(unknown) != 2 {
+		if unknown, err := Unknown(t.Context(), v.pool, []domain.KeyID{userKey, authorKey}); err != nil || len(unknown) != 2 {
 			t.Errorf("%s: something else was taken: %v", differs, err)
 		}
 	}

@@ -229,7 +229,7 @@ func TestUnknown_counts_neither_keys_nor_destroyed_ones(t *testing.T) {
 	v := r.open()
 	r.ensure(v, allKeys...)
 	r.destroy(userKey)
-	if n, err := v.Unknown(t.Context(), append([]domain.KeyID{"u.1.9", "s.1.9"}, allKeys...)); err != nil || len(n) != 2 {
+	if n, err := Unknown(t.Context(), v.pool, append([]domain.KeyID{"u.1.9", "s.1.9"}, allKeys...)); err != nil || len(n) != 2 {
 		t.Errorf("%v: %v", n, err)
 	}
 }

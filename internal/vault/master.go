@@ -90,9 +90,7 @@ func rename(from, to string) error {
 }
 
 // Fresh says whether the vault behind pool holds nothing yet.
-func Fresh(ctx context.Context, q interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}) (bool, error) {
+func Fresh(ctx context.Context, q Querier) (bool, error) {
 	b := batch()
 	fresh := false
 	b.Queue(`SELECT NOT EXISTS (SELECT FROM vault.master)`).QueryRow(func(r pgx.Row) error {
@@ -102,9 +100,7 @@ func Fresh(ctx context.Context, q interface {
 }
 
 // Check holds a master key against the proof of the first, and changes nothing. Error: ErrMasterWrong.
-func Check(ctx context.Context, q interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}, master []byte) error {
+func Check(ctx context.Context, q Querier, master []byte) error {
 	key, err := eventlog.NewKey(master)
 	if err != nil {
 		return fmt.Errorf("master key: %w", err)

@@ -128,9 +128,7 @@ const (
 
 // Settle ends what a rotation left that was cut off: if the key beside the one in the file is the vault's, it takes
 // the other's place. It says what it found; empty: nothing was left.
-func Settle(ctx context.Context, q interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}, path string) (found string, err error) {
+func Settle(ctx context.Context, q Querier, path string) (found string, err error) {
 	found, err = Look(ctx, q, path)
 	if err != nil || found != Completed {
 		return found, err
@@ -142,9 +140,7 @@ func Settle(ctx context.Context, q interface {
 }
 
 // Look says what Settle would find, and changes nothing.
-func Look(ctx context.Context, q interface {
-	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
-}, path string) (found string, err error) {
+func Look(ctx context.Context, q Querier, path string) (found string, err error) {
 	if _, err := os.Stat(next(path)); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

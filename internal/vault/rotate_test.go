@@ -94,7 +94,7 @@ func TestRotate(t *testing.T) {
 		if err := stale.Ensure(t.Context(), "u.1.stale"); !errors.Is(err, ErrMasterWrong) {
 			t.Errorf("got %v", err)
 		}
-		if n, err := fresh.Unknown(t.Context(), []domain.KeyID{"u.1.stale"}); err != nil || len(n) != 1 {
+		if n, err := Unknown(t.Context(), fresh.pool, []domain.KeyID{"u.1.stale"}); err != nil || len(n) != 1 {
 			t.Errorf("it was stored: %v", err)
 		}
 	})

@@ -30,6 +30,11 @@ import (
 	"prelude/internal/eventlog"
 )
 
+// Querier is a connection, a pool or a transaction, through which a vault is looked at that need not be open.
+type Querier interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
 // Vault implements eventlog.Keys.
 type Vault struct {
 	// Watched says that Forget would be called when keys are destroyed elsewhere; else no key is taken from
