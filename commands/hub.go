@@ -350,9 +350,10 @@ func (r *Run) Wait(ctx context.Context) (Ending, error) {
 	r.mu.Unlock()
 	select {
 	case <-over:
-		end, _ := r.Ended()
-		return end, nil
 	case <-ctx.Done():
-		return Ending{}, context.Cause(ctx)
 	}
+	if end, ended := r.Ended(); ended {
+		return end, nil // also to who cannot wait any more
+	}
+	return Ending{}, context.Cause(ctx)
 }

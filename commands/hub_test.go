@@ -127,6 +127,12 @@ func TestNext_ends_with_its_context(t *testing.T) {
 	if p, err := r.Next(ctx, 0, 0); err != nil || string(p.Text) != "hi" {
 		t.Errorf("what is there is not given: %q: %v", p.Text, err)
 	}
+	r.finish(Ending{Finish: "stop"})
+	for range 100 { // of what is ready at once either may be taken
+		if end, err := r.Wait(ctx); err != nil || end.Finish != "stop" {
+			t.Fatalf("the end that is there is not given: %v: %v", end, err)
+		}
+	}
 }
 
 // working is a reply that goes on until it is told to end, or for a time.
