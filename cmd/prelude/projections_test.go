@@ -165,6 +165,21 @@ func (r *rig) terminal(t *testing.T, stream string) {
 	}
 }
 
+// refusedAhead expects that a start is refused, for the database knows more than the log, and goes the way out that the
+// refusal names.
+func (r *rig) refusedAhead() {
+	r.t.Helper()
+	out, err := r.command("serve", "--listen", "127.0.0.1:0")
+	if !errors.Is(err, projections.ErrAhead) || !strings.Contains(err.Error(), "prelude rebuild --yes") {
+		r.t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := r.command("rebuild", "--yes"); err != nil {
+		r.t.Fatalf("%v\n%s", err, out)
+	}
+	r.serve()
+	r.do("GET", "/v1/presets/first", nil).want(200)
+}
+
 // TestAheadOfTheLog is a database that knows more than the log, which was restored from an older backup: the start is
 // refused, and the way out that it names leads out.
 func TestAheadOfTheLog(t *testing.T) {
@@ -173,15 +188,7 @@ func TestAheadOfTheLog(t *testing.T) {
 	r.preset("first")
 	r.stop()
 	r.sql("UPDATE prelude.checkpoints SET pos = pos + 1000000")
-	out, err := r.command("serve", "--listen", "127.0.0.1:0")
-	if !errors.Is(err, projections.ErrAhead) || !strings.Contains(err.Error(), "prelude rebuild --yes") {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if out, err := r.command("rebuild", "--yes"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	r.serve()
-	r.do("GET", "/v1/presets/first", nil).want(200)
+	r.refusedAhead()
 }
 
 // TestLogOutgrown puts an older copy of the log's files back, which then grows past all that was built: the start is
@@ -202,15 +209,7 @@ func TestLogOutgrown(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.outgrow()
-	out, err := r.command("serve", "--listen", "127.0.0.1:0")
-	if !errors.Is(err, projections.ErrAhead) || !strings.Contains(err.Error(), "prelude rebuild --yes") {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if out, err := r.command("rebuild", "--yes"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	r.serve()
-	r.do("GET", "/v1/presets/first", nil).want(200)
+	r.refusedAhead()
 	r.do("GET", "/v1/presets/lost", nil).want(404)
 	made := r.do("POST", "/v1/presets", doc{"slug": "next", "name": "Next", "model": "demo", "instructions": "N"}).want(201)
 	soon(t, "the new preset", func() bool {
