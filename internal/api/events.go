@@ -90,9 +90,9 @@ func (e *events) around(before string, text []byte, after string) []byte {
 
 // frame is the JSON of a chunk without its text, which is empty in it: what is before it, and what comes after.
 func (e *events) frame(chunk any) (before, after string) {
-	const empty = `"content":""` // not within a string: there the quotes are escaped
-	before, after, _ = strings.Cut(string(e.encode(chunk)), empty)
-	return before + strings.TrimSuffix(empty, `""`), after
+	const field = `"content":` // not within a string: there the quotes are escaped
+	before, after, _ = strings.Cut(string(e.encode(chunk)), field+`""`)
+	return before + field, after
 }
 
 func (e *events) event(id, name string, data []byte) {

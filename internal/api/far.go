@@ -63,7 +63,7 @@ func (s *Server) relay(ctx context.Context, w *events, src *source, at *int) err
 			if whole := characters(p.text); len(whole) > 0 {
 				w.delta(offsetID(src.ended.ID, *at), whole)
 			}
-		case <-time.After(heartbeat):
+		case <-w.beat.C:
 			w.comment()
 			if s.farEnded(ctx, src) {
 				return nil // and the connection has not said so
@@ -136,20 +136,21 @@ const (
 
 // farEnd waits until a reply that another process makes has ended, and notes how. With w it keeps that open.
 func (s *Server) farEnd(ctx context.Context, src *source, w *events) error {
-	beat := time.Now()
+	var beat <-chan time.Time
+	if w != nil {
+		beat = w.beat.C
+	}
 	for pause := farFirst; !s.farEnded(ctx, src); pause = min(2*pause, farMost) {
 		select {
 		case <-time.After(pause):
+		case <-beat:
+			if w.comment(); w.gone {
+				return errGone
+			}
 		case <-s.Stopping:
 			return errStopping
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		}
-		if w != nil && time.Since(beat) > heartbeat {
-			beat = time.Now()
-			if w.comment(); w.gone {
-				return errGone
-			}
 		}
 	}
 	return nil
