@@ -130,12 +130,14 @@ type tail struct {
 // with is the tail after more events, the last of which is at a revision.
 func (t tail) with(stream eventlog.Stream, at eventlog.Revision, events []any) tail {
 	for i, event := range events {
+		all := saidIn(eventlog.Record{Event: event})
+		if len(all) == 0 {
+			continue
+		}
 		rec := eventlog.Record{Stream: stream, Revision: t.at + 1 + eventlog.Revision(i), Event: eventlog.Shut(event)}
-		if all := saidIn(rec); len(all) > 0 {
-			t.records = slices.Concat([]*eventlog.Record{&rec}, t.records)
-			for _, s := range saidIn(eventlog.Record{Event: event}) {
-				t.bytes += len(s.Text)
-			}
+		t.records = slices.Concat([]*eventlog.Record{&rec}, t.records)
+		for _, s := range all {
+			t.bytes += len(s.Text)
 		}
 	}
 	t.at = at
