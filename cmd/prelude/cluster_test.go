@@ -359,35 +359,3 @@ func (s *shared) owned(r *rig) int {
 	return r.count("SELECT count(*) FROM prelude.leases WHERE owner = $1 AND expires > now()",
 		strings.TrimSpace(string(id)))
 }
-
-// What has to be alone is refused while any instance serves the log, and done when none does.
-func TestShared_log_is_left_alone(t *testing.T) {
-	t.Parallel()
-	s := newShared(t)
-	one := s.instance()
-	two := s.rig()
-	backup := filepath.Join(t.TempDir(), "vault")
-	command := func(args ...string) error {
-		out, err := two.command(append(args, s.args...)...)
-		if err != nil && !errors.Is(err, errServed) {
-			t.Errorf("%v: %v\n%s", args, err, out)
-		}
-		return err
-	}
-	if err := command("vault", "backup", backup); err != nil {
-		t.Error("a backup is refused")
-	}
-	all := [][]string{{"vault", "rotate"}, {"vault", "restore", backup}, {"vault", "give-up"}, {"rebuild", "--yes"}}
-	for _, args := range all {
-		if err := command(args...); !errors.Is(err, errServed) {
-			t.Errorf("%v beside an instance: %v", args, err)
-		}
-	}
-	one.do("POST", "/v1/users", doc{"handle": "late", "name": "Late", "role": "member"}).want(201)
-	one.stop()
-	for _, args := range [][]string{{"vault", "restore", backup}, {"rebuild", "--yes"}, {"vault", "rotate"}} {
-		if err := command(args...); err != nil {
-			t.Errorf("%v: %v", args, err)
-		}
-	}
-}

@@ -34,6 +34,7 @@ type parts struct {
 	dsn    string // of who makes the tables
 	login  string // of the pool
 	pool   *pgxpool.Pool
+	place  *postgres.Place
 	vault  *vault.Vault
 	engine *commands.Engine
 	models *llm.Router
@@ -86,18 +87,15 @@ func openLog(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 var errAlone = errors.New("another prelude serves this data folder: stop it, use another PRELUDE_DATA, or share " +
 	"one log with PRELUDE_EVENTSTORE")
 
-// errServed is why what has to be alone is not done on a log that others share.
-var errServed = errors.New("another prelude serves this log: stop all of them; one that was killed counts as stopped " +
-	"half a minute later")
-
-// alone refuses where another instance serves the log. On a folder of its own the folder's lock has done so.
-func (p *parts) alone(ctx context.Context) error {
-	if p.cfg.EventStore == "" {
-		return nil
+// takePlace takes this program's place on the database: beside others, or alone where what it does would be undone, or
+// done twice, by one that serves.
+func (p *parts) takePlace(ctx context.Context, alone bool) (err error) {
+	take := postgres.Share
+	if alone {
+		take = postgres.Alone
 	}
-	serving, err := postgres.Serving(ctx, p.pool)
-	if err == nil && serving {
-		err = errServed
+	if p.place, err = take(ctx, p.dsn); err == nil {
+		p.onClose(p.place.Close)
 	}
 	return err
 }
@@ -126,6 +124,9 @@ func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 		return p, err
 	}
 	if err := p.openDatabase(ctx); err != nil {
+		return p, err
+	}
+	if err := p.takePlace(ctx, false); err != nil {
 		return p, err
 	}
 	if err := p.openVault(ctx, false); err != nil {
@@ -252,11 +253,11 @@ func (p *parts) openVault(ctx context.Context, lost bool) error {
 		return fmt.Errorf("look at the vault: %w", err)
 	}
 	if fresh && !lost {
-		head, err := p.log.Head(ctx)
+		named, _, err := unknownKeys(ctx, p.log, 0, p.pool) // a store may hold what is not ours, or is not sealed
 		if err != nil {
 			return err
 		}
-		if head > 0 {
+		if named > 0 {
 			return errNoVault
 		}
 	}

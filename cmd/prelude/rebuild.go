@@ -12,6 +12,7 @@ import (
 	"prelude/internal/eventlog"
 	"prelude/internal/postgres"
 	"prelude/internal/search"
+	"prelude/internal/vault"
 	"prelude/projections"
 )
 
@@ -57,7 +58,7 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 		err = p.openDatabase(ctx)
 	}
 	if err == nil {
-		err = p.alone(ctx)
+		err = p.takePlace(ctx, true)
 	}
 	if err != nil {
 		return errors.Join(err, p.Close())
@@ -68,6 +69,9 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	}
 	if err == nil {
 		err = adopt(ctx, p, s)
+	}
+	if err == nil {
+		err = vault.Unapply(ctx, p.pool)
 	}
 	if err == nil && cfg.OpenSearchURL != "" {
 		err = dropIndex(ctx, p)

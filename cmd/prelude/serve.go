@@ -33,7 +33,7 @@ type serveCmd struct {
 
 // Run serves until the context ends, then stops in the reverse order of the start.
 func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
-	if err := cfg.check(); err != nil {
+	if err := cfg.checkServe(); err != nil {
 		return err
 	}
 	logger := cfg.logger(s.err)
@@ -203,6 +203,7 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error { return ended(work, s.bus.Run(work)) })
 	g.Go(func() error { return ended(work, s.peers.Run(work)) })
 	g.Go(func() error { return ended(work, s.instances.Run(work)) })
+	g.Go(func() error { return ended(work, s.place.Keep(work, s.logger)) })
 	g.Go(func() error { return ended(ctx, s.sweep(ctx)) })
 	g.Go(func() error {
 		<-s.bus.Running()

@@ -21,9 +21,6 @@ var (
 	errVerifying = errors.New("another prelude rebuild --verify is at work on this database")
 )
 
-// verifyLock is the advisory lock of builds that are thrown away.
-const verifyLock = 7318
-
 // cleanFor is how long taking away a build may take, also after an interrupt.
 const cleanFor = 30 * time.Second
 
@@ -37,7 +34,7 @@ func verify(ctx context.Context, cfg *Config, s streams) error {
 		}
 		defer func() { err = errors.Join(err, lock.Close(context.WithoutCancel(ctx))) }()
 		mine := false
-		err = lock.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", verifyLock).Scan(&mine)
+		err = lock.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", postgres.VerifyLock).Scan(&mine)
 		if err == nil && !mine {
 			err = errVerifying
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"prelude/internal/postgres"
 )
 
 // sql runs a statement as the superuser.
@@ -90,7 +92,7 @@ func TestVerifyTakesAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock($1)", verifyLock); err != nil {
+	if _, err := other.Exec(t.Context(), "SELECT pg_advisory_lock($1)", postgres.VerifyLock); err != nil {
 		t.Fatal(err)
 	}
 	if out, err := r.command("rebuild", "--verify"); !errors.Is(err, errVerifying) {

@@ -50,6 +50,10 @@ var ErrInstance = errors.New("another prelude on this database runs as this inst
 	"PRELUDE_INSTANCE and PRELUDE_DATA (the id is noted in the data folder's file instance); where the other was " +
 	"killed on another machine, start again half a minute later")
 
+// ErrReplaced: this instance has no place among the others any more.
+var ErrReplaced = errors.New("another process runs as this instance, or a command that has to be alone ran while " +
+	"this one was cut off from the database: start it again")
+
 // Announce enters this instance in the register. An entry of the same data folder is one of before: who has the folder
 // now knows that the process of then is gone. Its boot is later than that one's, whatever the clock says.
 // Error: [ErrInstance].
@@ -82,29 +86,8 @@ func (i *Instances) enter(ctx context.Context) (boot int64, err error) {
 	return boot, nil
 }
 
-// again enters this instance once more, whose entry was removed; not over a later one.
-func (i *Instances) again(ctx context.Context) error {
-	boot, err := i.enter(ctx)
-	if err == nil && boot != i.Me.Boot {
-		err = ErrInstance
-	}
-	return err
-}
-
-// Serving says whether any instance was heard of in the last half a minute.
-func Serving(ctx context.Context, pool *pgxpool.Pool) (serving bool, err error) {
-	err = (&Instances{Pool: pool}).batch(ctx, func(b *pgx.Batch) {
-		b.Queue(`SELECT EXISTS (SELECT FROM prelude.instances WHERE at >= now() - $1::interval)`, Silence).
-			QueryRow(func(r pgx.Row) error { return r.Scan(&serving) })
-	})
-	if err != nil {
-		err = fmt.Errorf("look for other instances: %w", err)
-	}
-	return serving, err
-}
-
 // Run says every few seconds that this instance is there, and reads who else is, until the context ends.
-// Error: [ErrInstance], where another has taken this instance's place.
+// Error: [ErrReplaced].
 func (i *Instances) Run(ctx context.Context) error {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
@@ -113,7 +96,7 @@ func (i *Instances) Run(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrInstance):
+		case errors.Is(err, ErrReplaced):
 			return err
 		case err != nil:
 			i.Logger.Warn("a heartbeat was not noted", "error", err)
@@ -157,7 +140,7 @@ func (i *Instances) beat(ctx context.Context) error {
 		return err
 	}
 	if !mine {
-		return i.again(ctx) // the entry was removed, or is another's
+		return ErrReplaced
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()

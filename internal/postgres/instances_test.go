@@ -65,7 +65,7 @@ func TestAnnounce(t *testing.T) {
 	if err := other.Announce(t.Context()); err != nil {
 		t.Errorf("another folder's, when the first has been silent: %v", err)
 	}
-	if err := first.beat(t.Context()); !errors.Is(err, ErrInstance) {
+	if err := first.beat(t.Context()); !errors.Is(err, ErrReplaced) {
 		t.Errorf("the first goes on: %v", err)
 	}
 	if err := other.Leave(t.Context()); err != nil {
@@ -168,7 +168,7 @@ func TestInstances_run(t *testing.T) {
 	}
 	age(t, dsn, "me", 0)
 	me.Me.Home = "two"
-	if err := me.Run(t.Context()); !errors.Is(err, ErrInstance) {
+	if err := me.Run(t.Context()); !errors.Is(err, ErrReplaced) {
 		t.Errorf("another has its place: %v", err)
 	}
 }
@@ -191,30 +191,7 @@ func TestAnnounce_after_a_clock_went_back(t *testing.T) {
 	if next.Me.Boot != 2001 || !next.Gone("back", 2000) || next.Gone("back", 2001) {
 		t.Errorf("its boot is %d; the one before is gone: %t", next.Me.Boot, next.Gone("back", 2000))
 	}
-	if err := first.beat(t.Context()); !errors.Is(err, ErrInstance) {
+	if err := first.beat(t.Context()); !errors.Is(err, ErrReplaced) {
 		t.Errorf("the one before goes on: %v", err)
 	}
-}
-
-func TestServing(t *testing.T) {
-	t.Parallel()
-	pool, dsn := migrated(t)
-	is := func(what string, want bool) {
-		t.Helper()
-		if got, err := Serving(t.Context(), pool); got != want || err != nil {
-			t.Errorf("%s: %t, %v", what, got, err)
-		}
-	}
-	is("nobody", false)
-	i := register(pool, "served", "one", 1)
-	if err := i.Announce(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	is("one", true)
-	age(t, dsn, "served", 31)
-	is("one that is silent", false)
-	if err := errors.Join(i.beat(t.Context()), i.Leave(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	is("one that has left", false)
 }

@@ -119,8 +119,12 @@ func CheckRoles(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// ownedLock is the advisory lock of changes that all programs make to the same things.
-const ownedLock = 7317
+// The advisory locks of all programs on a database.
+const (
+	ownedLock  = 7317 // of changes that all make to the same things
+	VerifyLock = 7318 // of builds that are thrown away
+	placeLock  = 7319 // that places are parts of
+)
 
 // Owned runs SQL as the owner of the tables, in one transaction under a lock that all programs share: the
 // tables that are rebuilt from the log are made so.
