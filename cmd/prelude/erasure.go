@@ -46,7 +46,7 @@ func erasures(ctx context.Context, log *eventlog.Log, after eventlog.Position,
 // reapply destroys the keys of who was erased, where the vault does not show that it was done: the destroying was cut
 // off, or the vault was put back from before.
 func (p *parts) reapply(ctx context.Context) error {
-	from, err := p.vault.Applied(ctx, p.logID)
+	from, err := vault.Applied(ctx, p.pool, p.logID)
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position
 	}
 	for signal, err := range log.Store.Subscribe(ctx, after, eventlog.Filter{}) {
 		if err != nil {
-			return 0, nil, fmt.Errorf("look for keys in the log: %w", err)
+			return len(seen), lacking, fmt.Errorf("look for keys in the log: %w", err)
 		}
 		if signal.Kind == eventlog.CaughtUp {
 			break
@@ -101,7 +101,7 @@ func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position
 		}
 		if len(ids) >= keysAtOnce {
 			if err := ask(); err != nil {
-				return 0, nil, err
+				return len(seen), lacking, err
 			}
 		}
 	}
@@ -120,16 +120,29 @@ func olderVault(named, lacking int) error {
 		named, errOlderVault)
 }
 
-// compareVault refuses a vault that lacks keys which the log names. It reads what came after the last start: while a
-// vault is in use it makes the keys that are named.
+// compareVault refuses a vault that lacks keys which the log names.
 func (p *parts) compareVault(ctx context.Context) error {
-	from, err := p.vault.Applied(ctx, p.logID)
-	if err != nil {
-		return err
-	}
-	named, lacking, err := unknownKeys(ctx, p.log, from, p.pool)
+	named, lacking, err := newKeys(ctx, p.log, p.logID, p.pool)
 	if err == nil && len(lacking) > 0 {
 		err = olderVault(named, len(lacking))
 	}
 	return err
+}
+
+// newKeys is unknownKeys after what the last start has gone through: while a vault is in use it makes the keys that are
+// named.
+func newKeys(ctx context.Context, log *eventlog.Log, logID string, q vault.Querier,
+) (named int, lacking []domain.KeyID, err error) {
+	after, err := vault.Applied(ctx, q, logID)
+	if err != nil {
+		return 0, nil, err
+	}
+	head, err := log.Head(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
+	if after > head {
+		after = 0 // the log was restored from before that
+	}
+	return unknownKeys(ctx, log, after, q)
 }

@@ -22,11 +22,11 @@ type vaultBackupCmd struct {
 // Run writes a backup, also while a server runs.
 func (c vaultBackupCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return withVault(ctx, cfg, s, false, func(p *parts) error {
-		if err := p.openVault(ctx, false); err != nil {
-			return err
-		}
 		at, err := p.log.Head(ctx)
 		if err != nil {
+			return err
+		}
+		if err := p.openWhole(ctx); err != nil {
 			return err
 		}
 		keys, err := p.vault.Backup(ctx, c.File, p.logID, at)
@@ -77,7 +77,8 @@ type vaultRotateCmd struct{}
 // Run replaces the master key, while nobody else has the vault open.
 func (c vaultRotateCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return withVault(ctx, cfg, s, true, func(p *parts) error {
-		if err := p.openVault(ctx, false); err != nil {
+		// The backup that a vault lacks keys of would be of another master key afterwards.
+		if err := p.openWhole(ctx); err != nil {
 			return err
 		}
 		keys, err := p.vault.Rotate(ctx, cfg.masterKey())
@@ -133,13 +134,21 @@ func withVault(ctx context.Context, cfg *Config, s streams, alone bool, do func(
 	if err == nil {
 		err = p.openDatabase(ctx)
 	}
-	if err == nil && alone {
-		err = p.alone(ctx)
+	if err == nil {
+		err = p.takePlace(ctx, alone)
 	}
 	if err == nil {
 		err = do(p)
 	}
 	return errors.Join(err, p.Close())
+}
+
+// openWhole opens a vault that has all keys which the log names.
+func (p *parts) openWhole(ctx context.Context) error {
+	if err := p.openVault(ctx, false); err != nil {
+		return err
+	}
+	return p.compareVault(ctx)
 }
 
 // settle ends what a rotation left that was cut off.

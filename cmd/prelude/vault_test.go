@@ -119,6 +119,8 @@ func TestVaultBackup(t *testing.T) {
 		for range 2 { // the first time changes nothing
 			n.doesNot(t, errOlderVault, "serve", "--listen", "127.0.0.1:0")
 			n.doesNot(t, errOlderVault, "org", "policy", "default")
+			n.doesNot(t, errOlderVault, "vault", "rotate") // the newer backup would be of another master key then
+			n.doesNot(t, errOlderVault, "vault", "backup", filepath.Join(t.TempDir(), "lacking"))
 		}
 		n.does(t, []string{"vault", "restore", newer})
 		n.serve()
@@ -156,6 +158,8 @@ func TestVaultRotate(t *testing.T) {
 	r.member("ann", "member")
 	r.stop()
 	old := r.masterKey(t)
+	older := filepath.Join(t.TempDir(), "older")
+	r.does(t, []string{"vault", "backup", older})
 	r.does(t, []string{"vault", "rotate"}, "is a new one", "back up the file")
 	fresh := r.masterKey(t)
 	if bytes.Equal(old, fresh) {
@@ -194,6 +198,19 @@ func TestVaultRotate(t *testing.T) {
 		if _, err := os.Stat(path + ".next"); !os.IsNotExist(err) || !bytes.Equal(fresh, r.masterKey(t)) {
 			t.Errorf("the new key is not in its place: %v", err)
 		}
+	})
+	t.Run("a backup of before opens with the key of its time", func(t *testing.T) {
+		n := *r.on(t)
+		n.doesNot(t, vault.ErrOtherMaster, "vault", "restore", older)
+		n.dsn = pgtest.Database(t)
+		n.doesNot(t, vault.ErrOtherMaster, "vault", "restore", older)
+		key := filepath.Join(t.TempDir(), "old.key")
+		put(t, key, old)
+		n.does(t, []string{"vault", "restore", older, "--master-key-file", key}, "0 users whom the log says")
+		n.does(t, []string{"vault", "give-up", "--yes", "--master-key-file", key}, "0 of the ")
+		n.does(t, []string{"vault", "rotate", "--master-key-file", key}, "is a new one")
+		put(t, key+".old", old)
+		n.doesNot(t, vault.ErrMasterWrong, "vault", "restore", older, "--master-key-file", key+".old")
 	})
 	t.Run("one that was cut off before the vault had changed is as if it had not been", func(t *testing.T) {
 		put(t, path+".next", []byte("QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUE=\n"))

@@ -10,27 +10,38 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// Applied is the position of a log up to which its erasures were applied to this vault; 0: none were.
-func (v *Vault) Applied(ctx context.Context, logID string) (eventlog.Position, error) {
+// Applied is the position of a log up to which its erasures were applied to the vault behind q; 0: none were.
+func Applied(ctx context.Context, q Querier, logID string) (eventlog.Position, error) {
 	pos := int64(0)
 	b := batch()
 	b.Queue(`SELECT coalesce(max(pos), 0) FROM vault.applied WHERE log = $1`, logID).
 		QueryRow(func(r pgx.Row) error { return r.Scan(&pos) })
-	if err := v.pool.SendBatch(ctx, b).Close(); err != nil {
+	if err := q.SendBatch(ctx, b).Close(); err != nil {
 		return 0, fmt.Errorf("ask how far erasures were applied: %w", err)
 	}
 	return eventlog.Position(pos), nil
 }
 
-// NoteApplied notes that the erasures after from and up to a position of a log were applied. A vault that was
-// restored meanwhile stands before from again, and stays there.
+// NoteApplied notes that the erasures after from, which [Applied] gave, and up to a position of a log were applied. A
+// vault that was restored meanwhile stands before from, and stays there. The position may be one before from: the log
+// was put back from before that.
 func (v *Vault) NoteApplied(ctx context.Context, logID string, from, to eventlog.Position) error {
 	b := batch()
 	b.Queue(`INSERT INTO vault.applied AS a (log, pos) VALUES ($1, $3) ON CONFLICT (one) DO UPDATE
 		SET log = excluded.log, pos = excluded.pos
-		WHERE a.log <> excluded.log OR a.pos >= $2 AND a.pos < excluded.pos`, logID, int64(from), int64(to))
+		WHERE a.log <> excluded.log OR a.pos = $2 OR a.pos > $2 AND a.pos < excluded.pos`, logID, int64(from), int64(to))
 	if err := v.pool.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("note how far erasures were applied: %w", err)
+	}
+	return nil
+}
+
+// Unapply has the next start hold the whole log against the vault behind q: what is known of it may be of another log.
+func Unapply(ctx context.Context, q Querier) error {
+	b := batch()
+	b.Queue(`UPDATE vault.applied SET pos = 0`)
+	if err := q.SendBatch(ctx, b).Close(); err != nil {
+		return fmt.Errorf("note that erasures are to be applied again: %w", err)
 	}
 	return nil
 }

@@ -137,7 +137,7 @@ func TestRestore_merges(t *testing.T) {
 	}
 	all = append(all, domain.AuthorKey(acme, second, mara), domain.SessionKey(acme, second))
 	n.has(n.open(), all, []domain.KeyID{orgKey, domain.AuthorKey(acme, second, mara), domain.SessionKey(acme, second)})
-	if at, err := n.open().Applied(t.Context(), logID); err != nil || at != 0 {
+	if at, err := Applied(t.Context(), n.pool, logID); err != nil || at != 0 {
 		t.Errorf("the next start looks for erasures from %d on: %v", at, err)
 	}
 }

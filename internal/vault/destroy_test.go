@@ -211,14 +211,21 @@ func TestApplied_moves_on_alone_and_begins_again_for_another_log(t *testing.T) {
 		log            string
 		from, to, want uint64
 	}{{"one", 0, 5, 5}, {"one", 5, 9, 9}, {"one", 5, 7, 9}, {"two", 0, 3, 3}, {"one", 0, 4, 4},
-		{"one", 9, 12, 4}} { // the last began before the vault was put back
+		{"one", 9, 12, 4},                    // it began before the vault was put back
+		{"one", 4, 2, 2}, {"one", 4, 3, 2}} { // the log was put back, of which the last does not know yet
 		err := v.NoteApplied(t.Context(), c.log, position(c.from), position(c.to))
-		at, asked := v.Applied(t.Context(), c.log)
+		at, asked := Applied(t.Context(), v.pool, c.log)
 		if err = errors.Join(err, asked); err != nil || at != position(c.want) {
 			t.Errorf("after %+v it is %d: %v", c, at, err)
 		}
 	}
-	if at, err := v.Applied(t.Context(), "nobody's"); err != nil || at != 0 {
+	if err := Unapply(t.Context(), v.pool); err != nil {
+		t.Fatal(err)
+	}
+	if at, err := Applied(t.Context(), v.pool, "one"); err != nil || at != 0 {
+		t.Errorf("where the whole log is to be gone through it is %d: %v", at, err)
+	}
+	if at, err := Applied(t.Context(), v.pool, "nobody's"); err != nil || at != 0 {
 		t.Errorf("of a log that it does not know it is %d: %v", at, err)
 	}
 }
