@@ -67,11 +67,8 @@ func (t toggle) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
 func (c *Config) check() error {
 	var faults []error
 	add := func(name, rule string) { faults = append(faults, fmt.Errorf("%s %s", name, rule)) }
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
+	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		add("PRELUDE_LISTEN", "must be host:port")
-	} else if ip := net.ParseIP(host); c.EventStore != "" && c.Advertise == "" && (host == "" || ip.IsUnspecified()) {
-		add("PRELUDE_ADVERTISE", "must say where other instances reach this one, for PRELUDE_LISTEN names every address")
 	}
 	if c.EventStore != "" && !strings.HasPrefix(c.EventStore, "esdb://") &&
 		!strings.HasPrefix(c.EventStore, "esdb+discover://") {
@@ -113,6 +110,17 @@ func (c *Config) check() error {
 		add("PRELUDE_LOG_LEVEL", "must be debug, info, warn or error")
 	}
 	return errors.Join(faults...)
+}
+
+// checkServe tells besides what only matters to a server.
+func (c *Config) checkServe() error {
+	err := c.check()
+	host, _, unformed := net.SplitHostPort(c.Listen)
+	if unformed == nil && c.EventStore != "" && c.Advertise == "" && (host == "" || net.ParseIP(host).IsUnspecified()) {
+		err = errors.Join(err, errors.New("PRELUDE_ADVERTISE must say where other instances reach this one, for "+
+			"PRELUDE_LISTEN names every address"))
+	}
+	return err
 }
 
 var instanceForm = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,64}$`)

@@ -42,10 +42,14 @@ func (s *server) houseOnce(ctx context.Context) {
 		s.logger.Error("erasures were not applied", "error", err)
 	}
 	now := s.parts.engine.Now()
-	if differs, err := s.clockDiffers(ctx, now); differs || err != nil {
-		if ctx.Err() == nil {
-			s.logger.Warn("idle sessions are not looked for: the clock is not the database's", "error", err)
-		}
+	switch differs, err := s.clockDiffers(ctx, now); {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		s.logger.Error("idle sessions are not looked for", "error", err)
+		return
+	case differs:
+		s.logger.Warn("idle sessions are not looked for: the clock is not the database's")
 		return
 	}
 	sessions, err := s.retain(ctx, now)

@@ -26,9 +26,10 @@ func TestRelay_takes_what_a_peer_asks_for_now(t *testing.T) {
 		want   bool
 	}{
 		"now":           {at: now, want: true},
-		"a minute ago":  {at: now - 50, want: true},
-		"an hour ago":   {at: now - 3600},
-		"in an hour":    {at: now + 3600},
+		"50 s ago":      {at: now - 50, want: true},
+		"62 s ago":      {at: now - 62},
+		"in 50 s":       {at: now + 50, want: true},
+		"in 2 min":      {at: now + 120},
 		"another time":  {at: now, signed: strconv.FormatInt(now-1, 10)},
 		"another way":   {at: now, method: http.MethodPost},
 		"another reply": {at: now, uri: "/internal/replies/rpl_2/stream?from=0"},
