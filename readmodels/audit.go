@@ -2,7 +2,6 @@ package readmodels
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -74,7 +73,7 @@ func (r *Reader) Audit(ctx context.Context, who domain.Principal, f AuditFilter,
 			Revision: eventlog.Revision(row.Revision), Position: eventlog.Position(row.Pos),
 			At: row.At.UTC(), User: row.UserID, Key: row.KeyID, Job: row.Job, Rule: row.Rule,
 			Command: row.Command, Fields: row.Fields}
-		if err := json.Unmarshal(row.Data, &entries[i].Data); err != nil {
+		if err := stored(row.Data, &entries[i].Data); err != nil {
 			return List[eventlog.Entry]{}, wrap("read an entry", err)
 		}
 		if row.Private {

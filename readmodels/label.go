@@ -2,7 +2,6 @@ package readmodels
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"time"
 
@@ -46,7 +45,7 @@ func (r *Reader) Labels(ctx context.Context, who domain.Principal, id domain.Pre
 		return nil, err
 	}
 	var p preset.Preset
-	if err := json.Unmarshal(row.State, &p); err != nil {
+	if err := stored(row.State, &p); err != nil {
 		return nil, wrap("read a preset", err)
 	}
 	return labels, seePreset(who, p)

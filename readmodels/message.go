@@ -2,7 +2,6 @@ package readmodels
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -104,7 +103,7 @@ func (r *Reader) openMessages(ctx context.Context, org domain.OrgID, rows []mess
 		m := &messages[i]
 		*m = Message{ID: row.ID, Session: domain.SessionID(row.Session), Role: row.Role, Status: row.Status,
 			Seq: row.Seq, org: org, owner: row.Owner}
-		if err := json.Unmarshal(row.About, &m.About); err != nil {
+		if err := stored(row.About, &m.About); err != nil {
 			return nil, wrap("read a message", err)
 		}
 		text := domain.Secret{Key: domain.KeyID(row.KeyID), Sealed: row.Sealed}

@@ -2,7 +2,6 @@ package readmodels
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -45,7 +44,7 @@ func (r *Reader) Preset(ctx context.Context, who domain.Principal, id domain.Pre
 		return Preset{}, err
 	}
 	var p Preset
-	if err := json.Unmarshal(row.State, &p.Preset); err != nil {
+	if err := stored(row.State, &p.Preset); err != nil {
 		return p, wrap("read a preset", err)
 	}
 	return p, seePreset(who, p.Preset)
@@ -96,7 +95,7 @@ func (r *Reader) Presets(ctx context.Context, who domain.Principal, f PresetFilt
 func decode[S any](rows []stateRow) ([]S, error) {
 	all := make([]S, len(rows))
 	for i, row := range rows {
-		if err := json.Unmarshal(row.State, &all[i]); err != nil {
+		if err := stored(row.State, &all[i]); err != nil {
 			return nil, fmt.Errorf("read a row: %w", err)
 		}
 	}
@@ -153,7 +152,7 @@ func (r *Reader) Versions(ctx context.Context, who domain.Principal, id domain.P
 		return List[Version]{}, err
 	}
 	var of preset.Preset
-	if err := json.Unmarshal(rows[0].State, &of); err != nil {
+	if err := stored(rows[0].State, &of); err != nil {
 		return List[Version]{}, wrap("read a preset", err)
 	}
 	if err := seePreset(who, of); err != nil {
@@ -171,7 +170,7 @@ func readVersions(rows []versionRow, of preset.Preset) ([]Version, error) {
 		}
 		v := Version{Version: *row.Version, Hash: *row.Hash, Note: *row.Note, By: *row.By, At: *row.At,
 			Labels: labelsAt(of, *row.Version)}
-		if err := json.Unmarshal(row.Content, &v.Content); err != nil {
+		if err := stored(row.Content, &v.Content); err != nil {
 			return nil, wrap("read a version", err)
 		}
 		versions = append(versions, v)

@@ -2,7 +2,6 @@ package readmodels
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"prelude/domain"
@@ -173,7 +172,7 @@ func (r *Reader) searchPostgres(ctx context.Context, who domain.Principal, q Sea
 func (f *Found) take(rows []hitRow) error {
 	for _, row := range rows {
 		var p preset.Preset
-		if err := json.Unmarshal(row.State, &p); err != nil {
+		if err := stored(row.State, &p); err != nil {
 			return wrap("read a preset", err)
 		}
 		h := SearchHit{ID: p.ID, Score: row.Score, Highlights: map[string]string{}}

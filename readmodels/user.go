@@ -2,7 +2,6 @@ package readmodels
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -157,7 +156,7 @@ func (r *Reader) Credential(ctx context.Context, id domain.APIKeyID) (domain.Cre
 		return domain.Credential{}, err
 	}
 	var u user.User
-	if err := json.Unmarshal(row.State, &u); err != nil {
+	if err := stored(row.State, &u); err != nil {
 		return domain.Credential{}, wrap("read a user", err)
 	}
 	if !u.Active() {
