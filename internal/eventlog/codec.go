@@ -51,7 +51,10 @@ func (l *Log) propose(ctx context.Context, s Stream, expected Revision, meta Met
 	if err != nil {
 		return nil, nil, err
 	}
-	stored := encodeMeta(meta)
+	stored, err := encodeMeta(meta)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode metadata: %w", err)
+	}
 	all := make([]any, len(events))
 	proposed := make([]Proposed, len(events))
 	for i, e := range events {
@@ -84,52 +87,26 @@ func (m Meta) EventID(s Stream, revision Revision, name string) uuid.UUID {
 	return uuid.NewSHA1(m.Step, []byte(text))
 }
 
-// The keys of the stored metadata. The first two are the store's own words.
-const (
-	metaCorrelation = "$correlationId"
-	metaCausation   = "$causationId"
-)
-
-func encodeMeta(m Meta) []byte {
-	flat := map[string]string{}
-	put := func(k, v string) {
-		if v != "" {
-			flat[k] = v
-		}
-	}
-	put(metaCorrelation, m.Correlation)
-	put(metaCausation, m.Command.String())
-	put("step", m.Step.String())
-	if m.Attempt != uuid.Nil {
-		put("attempt", m.Attempt.String())
-	}
-	put("at", strconv.FormatInt(m.At.UnixMilli(), 10))
-	put("org", m.Org)
-	put("user", m.User)
-	put("key", m.Key)
-	put("job", m.Job)
-	put("body", m.Body)
-	put("rule", m.Rule)
-	b, err := json.Marshal(flat)
-	if err != nil {
-		panic(err) // a map of strings has JSON
-	}
-	return b
+// storedMeta is an event's metadata as it is stored; the first two keys are the store's own words. Every reader of the
+// log decodes it for every event.
+type storedMeta struct {
+	Causation   *uuid.UUID `json:"$causationId"`
+	Correlation string     `json:"$correlationId,omitzero"`
+	At          *int64     `json:"at,string"`
+	Attempt     uuid.UUID  `json:"attempt,omitzero"`
+	Body        string     `json:"body,omitzero"`
+	Job         string     `json:"job,omitzero"`
+	Key         string     `json:"key,omitzero"`
+	Org         string     `json:"org,omitzero"`
+	Rule        string     `json:"rule,omitzero"`
+	Step        *uuid.UUID `json:"step"`
+	User        string     `json:"user,omitzero"`
 }
 
-// storedMeta is what encodeMeta writes. Every reader of the log decodes it for every event.
-type storedMeta struct {
-	Correlation string     `json:"$correlationId"`
-	Causation   *uuid.UUID `json:"$causationId"`
-	Step        *uuid.UUID `json:"step"`
-	Attempt     uuid.UUID  `json:"attempt"`
-	At          *int64     `json:"at,string"`
-	Org         string     `json:"org"`
-	User        string     `json:"user"`
-	Key         string     `json:"key"`
-	Job         string     `json:"job"`
-	Body        string     `json:"body"`
-	Rule        string     `json:"rule"`
+func encodeMeta(m Meta) ([]byte, error) {
+	at := m.At.UnixMilli()
+	return jsonv2.Marshal(storedMeta{Causation: &m.Command, Correlation: m.Correlation, At: &at, Attempt: m.Attempt,
+		Body: m.Body, Job: m.Job, Key: m.Key, Org: m.Org, Rule: m.Rule, Step: &m.Step, User: m.User})
 }
 
 func decodeMeta(b []byte) (Meta, error) {
