@@ -15,9 +15,9 @@ import (
 // erasures are the commands that end what was written.
 func erasures() map[string]killable {
 	return map[string]killable{
-		"erase a user":   {persons(domain.Member), eraseUser(domain.Admin)},
-		"erase an owner": {persons(domain.Owner), eraseUser(domain.Owner)},
-		"set how long texts are kept": {func(r *rig) any {
+		"erase a user":   {"Users.Erase", writers(domain.Member), eraseUser(domain.Admin)},
+		"erase an owner": {"Users.Erase", writers(domain.Owner), eraseUser(domain.Owner)},
+		"set how long texts are kept": {"Orgs.SetRetention", func(r *rig) any {
 			if _, err := (Orgs{Engine: r.Engine, MAC: mac}).Create(r.t.Context(), "acme", "Acme"); err != nil {
 				r.t.Fatal(err)
 			}
@@ -26,8 +26,8 @@ func erasures() map[string]killable {
 			_, err := Orgs{Engine: r.Engine, MAC: mac}.SetRetention(r.t.Context(), "acme", 30)
 			return err
 		}},
-		"expire a session": {func(r *rig) any { return r.session(olga) }, func(r *rig, id any, _ Meta) error {
-			_, err := r.sessions().Expire(r.t.Context(), acme, id.(domain.SessionID), noon.AddDate(0, 0, 1), 30, r.keys)
+		"expire a session": {"Sessions.Expire", func(r *rig) any { return r.session(olga) }, func(r *rig, id any, _ Meta) error {
+			_, err := r.sessions().Expire(r.t.Context(), acme, id.(domain.SessionID), noon.AddDate(0, 0, 1), 30, r.eraser())
 			return err
 		}},
 	}
@@ -39,6 +39,16 @@ type pair struct{ by, user domain.UserID }
 // persons adds two users to the org, the second with a role.
 func persons(role domain.Role) func(*rig) any {
 	return func(r *rig) any { return pair{r.person("olga", domain.Owner), r.person("mara", role)} }
+}
+
+// writers are such persons, who have both begun a session.
+func writers(role domain.Role) func(*rig) any {
+	return func(r *rig) any {
+		p := persons(role)(r).(pair)
+		r.session(p.by)
+		r.session(p.user)
+		return p
+	}
 }
 
 func (r *rig) person(handle string, role domain.Role) domain.UserID {
@@ -56,7 +66,7 @@ func eraseUser(as domain.Role) func(*rig, any, Meta) error {
 	return func(r *rig, was any, m Meta) error {
 		p := was.(pair)
 		m.By.User, m.By.Role = p.by, as
-		return r.erase(p.user, m, r.keys)
+		return r.erase(p.user, m, r.eraser())
 	}
 }
 

@@ -85,6 +85,7 @@ const (
 // rig is a log on a node of its own, and an engine over it.
 type rig struct {
 	instance string // of its producer
+	boot     int64  // how often that was started
 	socket   string // of its node
 	*Engine
 	t    *testing.T
@@ -118,7 +119,7 @@ func newRig(t *testing.T) *rig {
 
 // over is an engine over a log, with nothing in its memory.
 func (r *rig) over(log *eventlog.Log) *rig {
-	n := &rig{t: r.t, keys: r.keys, socket: r.socket, instance: "one", hub: NewHub(slog.New(slog.DiscardHandler))}
+	n := &rig{t: r.t, keys: r.keys, socket: r.socket, instance: "one", boot: 1, hub: NewHub(slog.New(slog.DiscardHandler))}
 	n.Engine = NewEngine(log, script{}, slog.New(slog.DiscardHandler))
 	if r.Engine != nil {
 		n.Now = r.Now
@@ -138,6 +139,23 @@ func (r *rig) other() *rig {
 	n := r.over(r.Log)
 	n.instance = uuid.NewString()
 	return n
+}
+
+// again is the same instance, started anew.
+func (r *rig) again() *rig {
+	n := r.over(r.Log)
+	n.boot, n.Snapshots = r.boot+1, r.Snapshots
+	return n
+}
+
+// eraser is the vault of the process.
+func (r *rig) eraser() Eraser {
+	r.t.Helper()
+	vault, ok := r.Log.Keys.(Eraser)
+	if !ok {
+		r.t.Fatal("the vault destroys nothing")
+	}
+	return vault
 }
 
 // at sets the clock.
@@ -185,7 +203,7 @@ func (r *rig) records(s eventlog.Stream) (all []eventlog.Record) {
 func (r *rig) presets() Presets { return Presets{r.Engine} }
 
 func (r *rig) sessions() Sessions {
-	return Sessions{Engine: r.Engine, Hub: r.hub, Producer: session.Producer{Instance: r.instance, Boot: 1}}
+	return Sessions{Engine: r.Engine, Hub: r.hub, Producer: session.Producer{Instance: r.instance, Boot: r.boot}}
 }
 
 // session starts a session on the model.

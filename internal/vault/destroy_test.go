@@ -1,11 +1,14 @@
 package vault
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"prelude/domain"
 )
@@ -239,4 +242,78 @@ func TestUnknown_counts_neither_keys_nor_destroyed_ones(t *testing.T) {
 	if n, err := Unknown(t.Context(), v.pool, append([]domain.KeyID{"u.1.9", "s.1.9"}, allKeys...)); err != nil || len(n) != 2 {
 		t.Errorf("%v: %v", n, err)
 	}
+}
+
+// A process that is killed while it destroys keys has destroyed all of them or none; the repeat destroys them.
+func TestDestroying_that_is_cut_off_destroys_nothing(t *testing.T) {
+	t.Parallel()
+	anotherDay := domain.DayKey(acme, olga, "2026-02-01")
+	for name, c := range map[string]struct {
+		last    domain.KeyID // held by another, so that the destroying comes no further
+		gone    []domain.KeyID
+		destroy func(*Vault) error
+	}{
+		"a person's": {dayKey, []domain.KeyID{userKey, sessionKey, authorKey, anotherDay, dayKey},
+			func(v *Vault) error { return v.Erase(t.Context(), acme, olga) }},
+		"a session's": {authorKey, []domain.KeyID{sessionKey, authorKey},
+			func(v *Vault) error { return v.Expire(t.Context(), acme, first) }},
+		"of days": {dayKey, []domain.KeyID{anotherDay, dayKey},
+			func(v *Vault) error { return v.ExpireDays(t.Context(), acme, "2026-03-02") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t)
+			v := r.open()
+			all := append(slices.Clone(allKeys), anotherDay)
+			r.ensure(v, all...)
+			r.cutOff(c.last, func() error { return c.destroy(v) })
+			r.has(r.open(), all, all)
+			r.has(v, all, all)
+			if err := c.destroy(v); err != nil {
+				t.Fatal(err)
+			}
+			stay := slices.DeleteFunc(slices.Clone(all), func(id domain.KeyID) bool { return slices.Contains(c.gone, id) })
+			r.has(r.open(), all, stay)
+			r.has(v, all, stay)
+		})
+	}
+}
+
+// cutOff holds a key's row while keys are destroyed, and ends the connection that waits for it.
+func (r *rig) cutOff(held domain.KeyID, destroy func() error) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	holder, watcher := r.superuser(), r.superuser()
+	tx, err := holder.Begin(ctx)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if _, err := tx.Exec(ctx, `SELECT FROM vault.keys WHERE id = $1 FOR UPDATE`, string(held)); err != nil {
+		r.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- destroy() }()
+	for cut := false; !cut; {
+		err := watcher.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) > 0 FROM pg_stat_activity
+			WHERE datname = current_database() AND $1 = ANY (pg_blocking_pids(pid))`, holder.PgConn().PID()).Scan(&cut)
+		if err != nil || !cut && len(ended) > 0 {
+			r.t.Fatalf("nothing waited for the row: %v", err)
+		}
+	}
+	if err := <-ended; err == nil {
+		r.t.Fatal("it was not cut off")
+	}
+	if err := tx.Rollback(ctx); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) superuser() *pgx.Conn {
+	r.t.Helper()
+	conn, err := pgx.Connect(r.t.Context(), r.dsn)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
 }

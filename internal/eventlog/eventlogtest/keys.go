@@ -32,12 +32,30 @@ func Without(ids ...domain.KeyID) *Keys {
 func (k *Keys) Destroy(ids ...domain.KeyID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.mark(ids...)
+}
+
+func (k *Keys) mark(ids ...domain.KeyID) {
 	if k.destroyed == nil {
 		k.destroyed = map[domain.KeyID]bool{}
 	}
 	for _, id := range ids {
 		k.destroyed[id] = true
 	}
+}
+
+// All says of every key that was made or destroyed whether it is there.
+func (k *Keys) All() map[domain.KeyID]bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	all := map[domain.KeyID]bool{}
+	for id := range k.made {
+		all[id] = !k.gone(id)
+	}
+	for id := range k.destroyed {
+		all[id] = false
+	}
+	return all
 }
 
 // Ensure refuses to make a destroyed key again.
@@ -67,19 +85,18 @@ func (k *Keys) Erase(_ context.Context, org domain.OrgID, user domain.UserID) er
 		return strings.HasPrefix(string(id), "a."+domain.Bare(org)+".") &&
 			strings.HasSuffix(string(id), "."+domain.Bare(user))
 	}
-	var sessions []domain.KeyID
 	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mark(own)
 	k.erased = append(k.erased, func(id domain.KeyID) bool {
-		return id == own || strings.HasPrefix(string(id), days) || wrote(id)
+		return strings.HasPrefix(string(id), days) || wrote(id)
 	})
 	for id := range k.made {
 		if wrote(id) {
 			part := strings.Split(string(id), ".")
-			sessions = append(sessions, domain.KeyID("s."+part[1]+"."+part[2]))
+			k.mark(domain.KeyID("s." + part[1] + "." + part[2]))
 		}
 	}
-	k.mu.Unlock()
-	k.Destroy(sessions...)
 	return nil
 }
 
@@ -87,9 +104,9 @@ func (k *Keys) Erase(_ context.Context, org domain.OrgID, user domain.UserID) er
 func (k *Keys) Expire(_ context.Context, org domain.OrgID, s domain.SessionID) error {
 	authors := string(domain.AuthorKey(org, s, ""))
 	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mark(domain.SessionKey(org, s))
 	k.erased = append(k.erased, func(id domain.KeyID) bool { return strings.HasPrefix(string(id), authors) })
-	k.mu.Unlock()
-	k.Destroy(domain.SessionKey(org, s))
 	return nil
 }
 
