@@ -31,8 +31,9 @@ func (h Sessions) MadeBy(ctx context.Context, who domain.Principal, id domain.Se
 // or where that is not reached, in the log, from which that process learns it. One that has ended stays as it is.
 func (h Sessions) Cancel(ctx context.Context, id domain.SessionID, reply domain.ReplyID, meta Meta) error {
 	if r := h.Hub.Find(reply); r != nil && r.Org == meta.By.Org && r.Owner == meta.By.User {
-		_, err := h.Hub.Cancel(ctx, r, meta.By.User)
-		return err
+		if end, err := h.Hub.Cancel(ctx, r, meta.By.User); err != nil || end.Position > 0 {
+			return err
+		} // else the log was away when it ended
 	}
 	if done, err := h.cancelAt(ctx, id, reply, meta.By); done || err != nil {
 		return err

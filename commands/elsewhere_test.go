@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"prelude/domain"
@@ -148,5 +149,49 @@ func TestCancel_ends_in_the_log_what_is_made_where_nobody_reaches(t *testing.T) 
 				t.Errorf("it ended with %+v", records)
 			}
 		})
+	}
+}
+
+// leaving is a store that takes nothing while it is away.
+type leaving struct {
+	eventlog.Store
+	away atomic.Bool
+}
+
+func (l *leaving) Append(ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
+) (eventlog.Appended, error) {
+	if l.away.Load() {
+		return eventlog.Appended{}, eventlog.ErrUnavailable
+	}
+	return l.Store.Append(ctx, stream, expected, events)
+}
+
+// A reply whose end could not be recorded is cancelled in the log when that is back.
+func TestCancel_of_a_reply_whose_end_was_not_recorded(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	store := &leaving{Store: r.Log.Store}
+	e := r.over(&eventlog.Log{Store: store, Keys: r.keys})
+	id := r.session(olga)
+	reply, err := e.endless(id, by(olga))
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.away.Store(true)
+	if err := e.sessions().Cancel(t.Context(), id, reply, by(olga)); !errors.Is(err, eventlog.ErrUnavailable) {
+		t.Errorf("while the log is away: %v", err)
+	}
+	store.away.Store(false)
+	for range 2 { // the second time it is so already
+		if err := e.sessions().Cancel(t.Context(), id, reply, by(olga)); err != nil {
+			t.Error(err)
+		}
+	}
+	ends := r.ends(id)
+	if len(ends) != 1 {
+		t.Fatalf("it has the ends %+v", ends)
+	}
+	if _, cancelled := ends[0].(session.ReplyCancelled); !cancelled {
+		t.Errorf("it ended with %+v", ends[0])
 	}
 }

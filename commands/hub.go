@@ -67,7 +67,7 @@ type Ending struct {
 	Code      string
 	Detail    string
 	Retryable bool
-	Position  eventlog.Position
+	Position  eventlog.Position // 0: the end could not be recorded
 	At        time.Time
 }
 

@@ -37,7 +37,7 @@ func (h Sessions) produce(r *Run, t turn, end ender) {
 		}
 		if err != nil {
 			h.Logger.Error("a reply's end is not recorded", "reply", r.Reply, "error", err)
-			e = session.Lost(r.Reply)
+			e, pos = session.Lost(r.Reply), 0
 		}
 		if err == nil && !won {
 			e.Cancelled = true // the first ending wins: somebody ended it elsewhere

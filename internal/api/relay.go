@@ -176,5 +176,9 @@ func (s *Server) relayCancel(w http.ResponseWriter, r *http.Request, run *comman
 	if err != nil {
 		return // who asked has left
 	}
+	if end.Position == 0 {
+		s.write(w, r, problem(http.StatusServiceUnavailable, "unavailable", "The reply's end is not recorded."))
+		return
+	}
 	s.json(w, http.StatusOK, map[string]string{"status": end.Status})
 }
