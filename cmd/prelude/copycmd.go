@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -18,10 +19,7 @@ type logCopyCmd struct {
 	To   string `env:"PRELUDE_COPY_TO" required:"" placeholder:"esdb://…" help:"The store to copy to: empty, or as an earlier copy left it."`
 }
 
-var (
-	errDigests = errors.New("the two stores differ: see above")
-	errHeads   = errors.New("some streams could not be copied: see above")
-)
+var errDigests = errors.New("the two stores differ: see above")
 
 // Run copies a log.
 func (c logCopyCmd) Run(ctx context.Context, cfg *Config, s streams) error {
@@ -56,12 +54,15 @@ func (c logCopyCmd) check() error {
 	return errors.Join(faults...)
 }
 
+// copyPatience is how long a store may take to answer: whoever copies has both running.
+const copyPatience = 4 * time.Second
+
 func openStore(ctx context.Context, cfg *Config, s streams, name, address string) (*eventstore.Store, error) {
 	store, err := eventstore.Open(eventstore.Config{Address: address, Logger: cfg.logger(s.err)})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	ready, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ready, cancel := context.WithTimeout(ctx, copyPatience)
 	defer cancel()
 	if err := store.Ready(ready); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: no event store answers there: %w", name, err), store.Close())
@@ -71,6 +72,9 @@ func openStore(ctx context.Context, cfg *Config, s streams, name, address string
 
 // run copies, and then compares both sides.
 func (c *copying) run(ctx context.Context, s streams) error {
+	if err := c.apart(ctx); err != nil {
+		return err
+	}
 	if err := c.copyAll(ctx); err != nil {
 		return err
 	}
@@ -78,29 +82,37 @@ func (c *copying) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	there := newDigests()
-	if err := c.read(ctx, c.to, there.add); err != nil {
-		return fmt.Errorf("read what was copied: %w", err)
+	source := c.digests.sum()
+	target, err := c.digestOfTarget(ctx)
+	if err != nil {
+		return err
 	}
-	source, target := c.digests.sum(), there.sum()
-	fmt.Fprintf(s.out, "%d events copied, %d were there already, in %d streams; the log's id is %s\n", c.copied,
-		c.skipped, len(c.digests), id)
-	fmt.Fprintf(s.out, "not kept: positions, and the times at which the store took the events\n")
-	if c.tombstones > 0 {
-		fmt.Fprintf(s.out, "not kept: that %d streams were deleted for good; what is left of them was copied\n",
-			c.tombstones)
-	}
-	for _, name := range slices.Sorted(maps.Keys(c.beheaded)) {
-		fmt.Fprintf(s.out, "not copied: %s, which begins at revision %d: its revisions cannot be kept\n", name,
-			c.beheaded[name])
-	}
+	c.report(s.out, id)
 	fmt.Fprintf(s.out, "digest of the source %s\ndigest of the target %s\n", hex.EncodeToString(source),
 		hex.EncodeToString(target))
-	switch {
-	case string(source) != string(target):
+	if string(source) != string(target) {
 		return errDigests
-	case len(c.beheaded) > 0:
-		return errHeads
 	}
 	return nil
+}
+
+// report says what was copied, and what of the source is not the same in the target.
+func (c *copying) report(out io.Writer, id string) {
+	fmt.Fprintf(out, "%d events copied, %d were there already, in %d streams; the log's id is %s\n", c.copied,
+		c.skipped, len(c.digests), id)
+	if c.limitsLeft > 0 {
+		fmt.Fprintf(out, "metadata of %d streams copied, %d of them without events\n", c.limitsLeft, c.bare)
+	}
+	fmt.Fprintln(out, "not kept: positions, and the times at which the store took the events")
+	if n := len(c.buried); n > 0 {
+		fmt.Fprintf(out, "not kept: that %d streams were deleted for good; in the target they are hidden, and their names "+
+			"can be used again\n", n)
+	}
+	if c.own > 0 {
+		fmt.Fprintf(out, "not copied: %d events of the store's own streams, whose names begin with $\n", c.own)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.begins)) {
+		fmt.Fprintf(out, "%s begins at revision %d, as in the source; what fills the place before it is hidden\n",
+			name, c.begins[name])
+	}
 }

@@ -2,13 +2,9 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -23,15 +19,19 @@ type copying struct {
 	from, to eventlog.Store
 	gauge    *gauge
 
-	there      map[string]place        // where the target's streams end
-	batch      []eventlog.Raw          // events of one stream that follow each other
-	size       int                     // of the batch, in bytes
-	meta       map[string]eventlog.Raw // the last metadata of each stream
-	beheaded   map[string]eventlog.Revision
+	there      map[string]place             // where the target's streams end
+	limited    map[string]bool              // the target's streams that have metadata
+	batch      []eventlog.Raw               // events of one stream that follow each other
+	size       int                          // of the batch, in bytes
+	meta       map[string]eventlog.Raw      // the last metadata of each stream
+	buried     map[string]bool              // streams that were deleted for good
+	begins     map[string]eventlog.Revision // where streams begin of which earlier events were removed for good
 	digests    digests
 	copied     int
 	skipped    int
-	tombstones int
+	limitsLeft int // metadata that the target has now, of all streams
+	bare       int // of them those of streams without events
+	own        int // events of the store's own streams, which are left out
 }
 
 // place is a stream's last event.
@@ -53,19 +53,10 @@ const (
 
 // copyAll copies what is not there yet.
 func (c *copying) copyAll(ctx context.Context) error {
-	c.there, c.digests = map[string]place{}, newDigests()
-	c.meta, c.beheaded = map[string]eventlog.Raw{}, map[string]eventlog.Revision{}
-	err := c.read(ctx, c.to, func(e eventlog.Raw) error {
-		c.there[e.Stream] = place{e.Revision, e.ID}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("read what is there: %w", err)
-	}
-	if len(c.there) > 0 {
-		if err := c.refuseOthers(ctx); err != nil {
-			return err
-		}
+	c.digests, c.meta = newDigests(), map[string]eventlog.Raw{}
+	c.buried, c.begins = map[string]bool{}, map[string]eventlog.Revision{}
+	if err := c.survey(ctx); err != nil {
+		return err
 	}
 	total, err := head(ctx, c.from)
 	if err != nil {
@@ -86,76 +77,51 @@ func (c *copying) copyAll(ctx context.Context) error {
 	return c.flush(ctx)
 }
 
-// read gives the events of a log that are copied; passed over are the store's own, the log's id and the streams
-// that cannot be copied.
-func (c *copying) read(ctx context.Context, store eventlog.Store, fn func(eventlog.Raw) error) error {
-	for e, err := range store.ReadAll(ctx, 0, eventlog.Forwards, 0) {
-		if err == nil && ours(e) {
-			err = fn(e)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
+// ours says that an event is one to copy: it is none of the store's own, of the log's id, or one that a copy made.
+func ours(e eventlog.Raw) bool {
+	return !kept(e.Stream) && e.Type != tombstone && !isFiller(e)
 }
 
-func ours(e eventlog.Raw) bool {
-	return !strings.HasPrefix(e.Stream, "$") && e.Stream != eventlog.IdentityStream.String() && e.Type != tombstone
+// kept says that a stream is the log's own, and stays with it.
+func kept(stream string) bool {
+	return strings.HasPrefix(stream, "$") || stream == eventlog.IdentityStream.String()
+}
+
+// limitsOf gives the stream that an event has metadata of.
+func limitsOf(e eventlog.Raw) (stream string, ok bool) {
+	stream, ok = strings.CutPrefix(e.Stream, metastream)
+	return stream, ok && !kept(stream)
 }
 
 func head(ctx context.Context, store eventlog.Store) (eventlog.Position, error) {
 	return (&eventlog.Log{Store: store}).Head(ctx)
 }
 
-var errOthers = errors.New("the target holds events that are not of this log; nothing was copied. " +
-	"Copy to an empty store")
-
-// refuseOthers holds the ends of the target's streams against the source.
-func (c *copying) refuseOthers(ctx context.Context) error {
-	unknown := maps.Clone(c.there)
-	err := c.read(ctx, c.from, func(e eventlog.Raw) error {
-		if c.there[e.Stream] == (place{e.Revision, e.ID}) {
-			delete(unknown, e.Stream)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("hold the target against the source: %w", err)
-	}
-	for name := range unknown {
-		return fmt.Errorf("%w (one is in the stream %s)", errOthers, name)
-	}
-	return nil
-}
-
 // take passes one event of the source.
 func (c *copying) take(ctx context.Context, e eventlog.Raw) error {
-	if !ours(e) {
-		if name, ok := strings.CutPrefix(e.Stream, metastream); ok {
-			c.meta[name] = e
-		} else if e.Type == tombstone {
-			c.tombstones++
-		}
+	name, isLimits := limitsOf(e)
+	switch {
+	case isLimits:
+		c.meta[name] = e
+		return nil
+	case strings.HasPrefix(e.Stream, "$"):
+		c.own++
+		return nil
+	case e.Type == tombstone:
+		c.buried[e.Stream] = true
+		return nil
+	case !ours(e):
 		return nil
 	}
-	last := c.digests.last(e.Stream)
-	if _, ok := c.beheaded[e.Stream]; ok {
-		return nil
-	}
-	if e.Revision != last+1 {
-		if last != eventlog.None {
-			return fmt.Errorf("the source lacks events of %s between the revisions %d and %d", e.Stream, last, e.Revision)
+	if e.Revision != c.digests.last(e.Stream)+1 {
+		if err := c.bridge(ctx, e); err != nil {
+			return err
 		}
-		c.beheaded[e.Stream] = e.Revision
-		return nil
 	}
 	if !json.Valid(e.Data) {
 		return fmt.Errorf("event %d of %s is no JSON: only logs of JSON are copied", e.Revision, e.Stream)
 	}
-	if err := c.digests.add(e); err != nil {
-		return err
-	}
+	c.digests.add(e)
 	if end, ok := c.there[e.Stream]; ok && e.Revision <= end.revision {
 		c.skipped++
 		return nil
@@ -184,13 +150,8 @@ func (c *copying) flush(ctx context.Context) error {
 	for i, e := range c.batch {
 		proposed[i] = eventlog.Proposed{ID: e.ID, Type: e.Type, Data: e.Data, Meta: e.Meta}
 	}
-	first := c.batch[0]
-	_, err := c.to.Append(ctx, first.Stream, first.Revision-1, proposed)
-	if errors.Is(err, eventlog.ErrMoved) || errors.Is(err, eventlog.ErrGone) {
-		return fmt.Errorf("the target holds other events in the stream %s: copy to an empty store: %w", first.Stream, err)
-	}
-	if err != nil {
-		return fmt.Errorf("copy %s: %w", first.Stream, err)
+	if err := c.append(ctx, c.batch[0].Stream, c.batch[0].Revision, proposed); err != nil {
+		return err
 	}
 	c.copied += len(c.batch)
 	clear(c.batch)
@@ -198,89 +159,14 @@ func (c *copying) flush(ctx context.Context) error {
 	return nil
 }
 
-// finish copies the limits of streams, which hide what they hid in the source, and gives the target an id.
-func (c *copying) finish(ctx context.Context) (string, error) {
-	for _, name := range slices.Sorted(maps.Keys(c.meta)) {
-		e, last, same := c.meta[name], eventlog.None, false
-		if _, copied := c.digests[name]; !copied {
-			continue
-		}
-		for raw, err := range c.to.Read(ctx, e.Stream, eventlog.Last, eventlog.Backwards, 1) {
-			if err != nil {
-				return "", fmt.Errorf("read the limits of %s: %w", name, err)
-			}
-			last, same = raw.Revision, raw.ID == e.ID
-		}
-		if same {
-			continue
-		}
-		proposed := []eventlog.Proposed{{ID: e.ID, Type: e.Type, Data: e.Data, Meta: e.Meta}}
-		if _, err := c.to.Append(ctx, e.Stream, last, proposed); err != nil {
-			return "", fmt.Errorf("copy the limits of %s: %w", name, err)
-		}
+// append writes events to the target, the first of which gets a revision.
+func (c *copying) append(ctx context.Context, stream string, first eventlog.Revision, all []eventlog.Proposed) error {
+	_, err := c.to.Append(ctx, stream, first-1, all)
+	if errors.Is(err, eventlog.ErrMoved) || errors.Is(err, eventlog.ErrGone) {
+		return fmt.Errorf("the target holds other events in the stream %s: copy to an empty store: %w", stream, err)
 	}
-	for raw, err := range c.to.Read(ctx, eventlog.IdentityStream.String(), eventlog.Last, eventlog.Backwards, 1) {
-		if err != nil {
-			return "", fmt.Errorf("read the target's id: %w", err)
-		}
-		rec, err := eventlog.Decode(raw)
-		if err != nil {
-			return "", fmt.Errorf("read the target's id: %w", err)
-		}
-		if known, ok := rec.Event.(eventlog.Identified); ok {
-			return known.Log, nil
-		}
-	}
-	ids, err := (&eventlog.Log{Store: c.from}).Identities(ctx)
 	if err != nil {
-		return "", fmt.Errorf("read the source's id: %w", err)
+		return fmt.Errorf("copy %s: %w", stream, err)
 	}
-	slices.Reverse(ids)
-	return identify(ctx, c.to, ids...)
-}
-
-// digests are a log's streams: where each ends, and a hash that goes on from event to event.
-type digests map[string]digest
-
-type digest struct {
-	last eventlog.Revision
-	sum  [sha256.Size]byte
-}
-
-func newDigests() digests { return digests{} }
-
-func (d digests) last(stream string) eventlog.Revision {
-	if s, ok := d[stream]; ok {
-		return s.last
-	}
-	return eventlog.None
-}
-
-// add takes the next event of a stream in: all that is the same in a copy.
-func (d digests) add(e eventlog.Raw) error {
-	s := d[e.Stream]
-	h := sha256.New()
-	h.Write(s.sum[:])
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(e.Revision)))
-	h.Write(e.ID[:])
-	for _, part := range [][]byte{[]byte(e.Type), e.Data, e.Meta} {
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
-		h.Write(part)
-	}
-	s.last = e.Revision
-	h.Sum(s.sum[:0])
-	d[e.Stream] = s
 	return nil
-}
-
-// sum is the digest of the whole log: of the streams' names and digests, in the names' order.
-func (d digests) sum() []byte {
-	h := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(d)) {
-		s := d[name]
-		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(name))))
-		h.Write([]byte(name))
-		h.Write(s.sum[:])
-	}
-	return h.Sum(nil)
 }

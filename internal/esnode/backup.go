@@ -12,19 +12,17 @@ import (
 )
 
 // Backup copies the log of a folder, as it stands now, into a file, also while a node has the
-// folder open. Each record is checked on its way, and the copy once more before it gets its name. A
-// file that is there is not written over.
+// folder open. Each record is checked on its way, and the copy once more before it gets its name.
+// No file that is there is written over or removed.
 func Backup(ctx context.Context, dir, file string, progress Progress) (c Counts, err error) {
-	if _, err := os.Lstat(file); err == nil {
-		return c, fmt.Errorf("%s is there already; a backup is not written over", file)
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return c, fmt.Errorf("look at the backup's place: %w", err)
+	if err := untaken(file); err != nil {
+		return c, err // before what takes long
 	}
 	l, err := look(dir)
 	if err != nil {
 		return c, err
 	}
-	err = replace(file, func(partial string) (err error) {
+	err = newFile(file, func(partial string) (err error) {
 		c, err = (&rewriting{from: l.conn, file: partial, progress: progress}).run(ctx)
 		if err == nil {
 			err = sound(ctx, partial)

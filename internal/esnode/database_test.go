@@ -128,6 +128,42 @@ func TestDatabase_a_failed_write_leaves_nothing(t *testing.T) {
 	}
 }
 
+// An answer may rest on what is not durable yet: a repeat's on its first append, a refusal's on the revision that moved.
+// When the commit fails, none of them is given.
+func TestDatabase_no_answer_outlives_a_failed_commit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Must("s", noStream, "a")
+	w := r.node.writer // idle now, and not woken before it is used by the node again
+	fail := "CREATE TEMP TRIGGER fail BEFORE INSERT ON events WHEN NEW.rev > 1 " +
+		"BEGIN SELECT RAISE(ABORT, 'no room'); END"
+	if err := w.conn.run(fail); err != nil {
+		t.Fatal(err)
+	}
+	asked := func(expected int64, id string) *request {
+		return &request{ctx: t.Context(), done: func() {}, op: &appending{stream: "s", expected: expected,
+			events: []event{{id: wire.ID(id), kind: "tested", data: []byte("{}")}}}}
+	}
+	batch := []*request{asked(0, "b"), asked(0, "b"), asked(anyRevision, "b"), asked(0, "other"), asked(1, "c")}
+	w.commit(batch)
+	var cannot *unavailable
+	for i, r := range batch {
+		if !errors.As(r.err, &cannot) || r.result != (result{}) {
+			t.Errorf("request %d is answered %v, %v", i, r.result, r.err)
+		}
+	}
+	if err := w.conn.run("DROP TRIGGER fail"); err != nil {
+		t.Fatal(err)
+	}
+	w.commit(batch)
+	if p := batch[0].pos; p == 0 || batch[1].pos != p || batch[2].pos != p || !isRefusal(batch[3].err) || batch[4].rev != 2 {
+		t.Errorf("with room they are answered %v, %v, %v, %v, %v", batch[0], batch[1], batch[2], batch[3], batch[4])
+	}
+	if got := r.Revisions("s"); len(got) != 3 {
+		t.Errorf("the stream shows %v", got)
+	}
+}
+
 // A file that may not grow stands for a full disk where none can be mounted. Appends are refused,
 // whichever way they come; reading and the batch go on, and so does writing when there is room.
 func TestDatabase_without_room(t *testing.T) {

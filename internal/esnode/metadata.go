@@ -34,14 +34,20 @@ func isMeta(stream string) bool { return strings.HasPrefix(stream, metaPrefix) }
 
 // parseMetadata reads a metadata event. Any malformed field makes the whole of it void.
 func parseMetadata(data []byte) limits {
-	var m limits
-	var raw map[string]json.RawMessage
-	if json.Unmarshal(data, &raw) != nil {
+	m, err := readMetadata(data)
+	if err != nil {
 		return limits{}
+	}
+	return m
+}
+
+func readMetadata(data []byte) (m limits, err error) {
+	var raw map[string]json.RawMessage
+	if err := json.Unmarshal(data, &raw); err != nil {
+		return limits{}, err
 	}
 	var seconds, ignored int64
 	for key, value := range raw {
-		var err error
 		switch key {
 		case "$maxCount":
 			m.maxCount, err = positive(value)
@@ -60,12 +66,25 @@ func parseMetadata(data []byte) limits {
 			err = checkACL(value)
 		}
 		if err != nil {
-			return limits{}
+			return limits{}, err
 		}
 	}
 	_ = ignored
 	m.maxAge = time.Duration(min(seconds, math.MaxInt64/int64(time.Second))) * time.Second
-	return m
+	return m, nil
+}
+
+// Raised gives a stream's metadata, such that they hide at least what is before a revision. Void ones,
+// which hide nothing, it does without; of others it leaves what it can.
+func Raised(data []byte, before int64) []byte {
+	m, err := readMetadata(data)
+	switch {
+	case err != nil:
+		return undeleted(nil, before)
+	case m.before >= before:
+		return data
+	}
+	return undeleted(data, before)
 }
 
 var errMetadata = errors.New("malformed metadata")

@@ -131,7 +131,7 @@ func (s *Store) able(conn *grpc.ClientConn) error {
 	all, err := serverfeatures.NewServerFeaturesClient(conn).
 		GetSupportedMethods(ctx, &shared.Empty{})
 	if code := status.Code(err); code == codes.Unimplemented || code == codes.NotFound {
-		return errTooOld
+		return s.old(conn)
 	}
 	if err != nil {
 		return fmt.Errorf("find the event store: %w", err)

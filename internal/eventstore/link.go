@@ -73,7 +73,10 @@ func (s *Store) acquire(ctx context.Context) (*link, error) {
 func (s *Store) why(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason != nil {
+	switch {
+	case s.stranger != nil:
+		return s.stranger
+	case s.reason != nil:
 		return s.reason
 	}
 	return ctx.Err()
@@ -94,6 +97,7 @@ func (s *Store) rebuild() {
 			return
 		}
 		s.logger.Debug("event store not reached", "error", err)
+		s.explain(err)
 		if !sleep(s.closed, jitter(pause)) {
 			return
 		}
@@ -107,6 +111,7 @@ func (s *Store) install(conn *grpc.ClientConn, err error) bool {
 	if s.reason = err; err != nil || s.closed.Err() != nil {
 		return false
 	}
+	s.note(nil)
 	s.generation++
 	s.current = &link{conn: conn, generation: s.generation}
 	close(s.made)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -63,6 +62,13 @@ func (m members) Read(context.Context, *shared.Empty) (*gossip.ClusterInfo, erro
 	return &gossip.ClusterInfo{Members: m.members}, nil
 }
 
+// ancient registers a store that has streams and cannot say what it can.
+func ancient(s *grpc.Server) {
+	api.RegisterStreamsServer(s, &odd{read: func(api.Streams_ReadServer) error {
+		return status.Error(codes.PermissionDenied, "Access Denied")
+	}})
+}
+
 // serve runs an odd store and gives its address.
 func serve(t *testing.T, o *odd) string {
 	t.Helper()
@@ -97,40 +103,6 @@ func to(t *testing.T, address string) *eventstore.Store {
 		}
 	})
 	return s
-}
-
-func TestReady_says_what_is_wrong(t *testing.T) {
-	t.Parallel()
-	web := http.Server{ReadHeaderTimeout: time.Second}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = web.Serve(l) }() // its error says that it was closed
-	t.Cleanup(func() { _ = web.Close() })
-	for what, c := range map[string]struct{ address, want string }{
-		"a store that is too old":       {serve(t, &odd{old: true}), "21.10 or newer"},
-		"another protocol":              {l.Addr().String(), "find the event store"},
-		"nobody":                        {"127.0.0.1:1", "find the event store"},
-		"a cluster of nobody":           {"+discover", "no node of the cluster"},
-		"a store that speaks no secret": {"+tls", "find the event store"},
-	} {
-		t.Run(what, func(t *testing.T) {
-			t.Parallel()
-			address := "esdb://" + c.address + "?tls=false"
-			switch c.address {
-			case "+discover":
-				address = "esdb+discover://" + serve(t, &odd{}) + "?tls=false"
-			case "+tls":
-				address = "esdb://admin:secret@" + serve(t, &odd{})
-			}
-			err := to(t, address).Ready(within(t, time.Second))
-			if !errors.Is(err, eventlog.ErrUnavailable) || !strings.Contains(err.Error(), c.want) ||
-				strings.Contains(err.Error(), "secret") {
-				t.Errorf("it is ready with %v", err)
-			}
-		})
-	}
 }
 
 // A cluster's leader is used; when it has given its leadership away, the next.

@@ -35,6 +35,10 @@ type Store struct {
 	made       chan struct{} // closed when current is there; nil while nobody makes one
 	generation int
 	reason     error // why there was none the last time that one was looked for
+	stranger   error // what else answers at the address, as long as there was never a store
+
+	strange context.Context // ends when there is a stranger
+	found   context.CancelFunc
 }
 
 var _ eventlog.Store = (*Store)(nil)
@@ -58,6 +62,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{config: config, seeds: seeds(config), logger: cfg.Logger}
 	s.closed, s.close = context.WithCancel(context.Background())
+	s.strange, s.found = context.WithCancel(s.closed)
 	return s, nil
 }
 
@@ -83,11 +88,17 @@ func configuration(cfg Config) (*esdb.Configuration, error) {
 	return c, nil
 }
 
-// Ready makes one round trip to the store; nil says that it answers. Error:
-// eventlog.ErrUnavailable.
+// Ready makes one round trip to the store; nil says that it answers. It does not wait for what is no
+// event store to become one. Error: eventlog.ErrUnavailable.
 func (s *Store) Ready(ctx context.Context) error {
 	ctx, cancel := s.patience(ctx)
 	defer cancel()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s.mu.Lock()
+	strange := s.strange
+	s.mu.Unlock()
+	defer context.AfterFunc(strange, stop)()
 	_, err := s.end(ctx)
 	if err != nil && !errors.Is(err, eventlog.ErrUnavailable) {
 		err = unavailable(ctx, err)

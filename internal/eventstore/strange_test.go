@@ -2,12 +2,15 @@ package eventstore_test
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
 )
@@ -89,5 +92,49 @@ func TestRead_of_a_store_that_is_silent(t *testing.T) {
 		}
 	case <-time.After(40 * time.Second):
 		t.Error("it does not end")
+	}
+}
+
+// A store may say more than once that all there was has been given, may fall behind, say what this program does not
+// know, or come back to what it has sent: who listens is given each event once.
+func TestSubscribe_to_a_store_that_repeats_itself(t *testing.T) {
+	t.Parallel()
+	caughtUp := &api.ReadResp{Content: &api.ReadResp_CaughtUp_{CaughtUp: &api.ReadResp_CaughtUp{}}}
+	behind := &api.ReadResp{Content: &api.ReadResp_FellBehind_{FellBehind: &api.ReadResp_FellBehind{}}}
+	checkpoint := func(at uint64) *api.ReadResp {
+		return &api.ReadResp{Content: &api.ReadResp_Checkpoint_{
+			Checkpoint: &api.ReadResp_Checkpoint{CommitPosition: at, PreparePosition: at}}}
+	}
+	unknown := &api.ReadResp{}
+	unknown.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 99, protowire.BytesType), []byte("new")))
+	const created = "17000000000000000"
+	o := &odd{read: func(s api.Streams_ReadServer) error {
+		for _, m := range []*api.ReadResp{
+			{Content: &api.ReadResp_Confirmation{Confirmation: &api.ReadResp_SubscriptionConfirmation{}}},
+			recorded(0, 5, created), caughtUp, behind, unknown, checkpoint(3), recorded(0, 5, created), checkpoint(8),
+			recorded(1, 7, created), recorded(2, 9, created), caughtUp, caughtUp, recorded(3, 11, created),
+		} {
+			if err := s.Send(m); err != nil {
+				return err
+			}
+		}
+		<-s.Context().Done()
+		return nil
+	}}
+	var got []string
+	for s, err := range to(t, "esdb://"+serve(t, o)+"?tls=false").Subscribe(within(t, 20*time.Second), 1, eventlog.Filter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind := map[eventlog.SignalKind]string{eventlog.Event: "event", eventlog.Checkpoint: "checkpoint",
+			eventlog.CaughtUp: "caught up", eventlog.Lost: "lost"}[s.Kind]
+		got = append(got, fmt.Sprint(kind, " ", s.Position))
+		if s.Position == 11 {
+			break
+		}
+	}
+	want := []string{"event 5", "caught up 5", "checkpoint 8", "event 9", "caught up 9", "caught up 9", "event 11"}
+	if !slices.Equal(got, want) {
+		t.Errorf("it gives %q, want %q", got, want)
 	}
 }

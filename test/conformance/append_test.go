@@ -48,6 +48,8 @@ var appendRules = []appendRule{
 	{"a repeat at another revision is wrong", "abc", 0, "c", wrong, 2},
 	{"any appends", "abc", wire.Any, "d", fine, 3},
 	{"any appends to a missing stream", "", wire.Any, "d", fine, 0},
+	{"an id that comes twice in one append is two events", "abc", 2, "d d", fine, 4},
+	{"any takes an id twice in one append", "abc", wire.Any, "d d", fine, 4},
 	{"any knows a repeat", "abc", wire.Any, "a b", fine, 1},
 	{"any refuses a repeat that goes on", "abc", wire.Any, "c d", wrong, 2},
 	{"any appends when only a later id is known", "abc", wire.Any, "d a", fine, 4},

@@ -30,6 +30,11 @@ var limitRules = []limitRule{
 	{"a deleted stream", `{"$tb":9223372036854775807}`, []int64{-1}},
 	{"no JSON", `{"$maxCount":2`, []int64{0, 1, 2, 3, 4}},
 	{"one malformed field voids all", `{"$maxCount":2,"$maxAge":"1"}`, []int64{0, 1, 2, 3, 4}},
+	{"a malformed time for caches voids all", `{"$maxCount":2,"$cacheControl":"5"}`, []int64{0, 1, 2, 3, 4}},
+	{"a malformed mark voids all", `{"$maxCount":2,"$tmp":1}`, []int64{0, 1, 2, 3, 4}},
+	{"a malformed bound voids all", `{"$maxCount":2,"$tb":"3"}`, []int64{0, 1, 2, 3, 4}},
+	{"a list and not an object", `[{"$maxCount":2}]`, []int64{0, 1, 2, 3, 4}},
+	{"rights that shut all out", `{"$acl":{"$r":[]},"$tb":3}`, []int64{3, 4}},
 	{"a fraction", `{"$maxCount":2.5}`, []int64{0, 1, 2, 3, 4}},
 	{"null", `{"$maxCount":null,"$tb":3}`, []int64{0, 1, 2, 3, 4}},
 	{"a list of rights", `{"$maxCount":2,"$acl":{"$r":"a","$w":["b","c"]}}`, []int64{3, 4}},
@@ -57,6 +62,7 @@ func TestMetadata(t *testing.T) {
 		"bounds hold in both directions":   boundsBothWays,
 		"what has its age is hidden":       ageHides,
 		"an empty stream may have them":    metadataBeforeEvents,
+		"a bound before the first event":   boundBeforeEvents,
 		"the client writes and reads them": clientMetadata,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, c.For(t)) })
@@ -133,6 +139,20 @@ func metadataBeforeEvents(t *testing.T, c *wire.Client) {
 	c.Must(s, wire.NoStream, s+"a", s+"b")
 	if got := c.Revisions(s); !slices.Equal(got, []int64{1}) {
 		t.Errorf("the stream shows %v", got)
+	}
+}
+
+// What a copy of a stream without its beginning relies on.
+func boundBeforeEvents(t *testing.T, c *wire.Client) {
+	t.Helper()
+	s := named(t, "s")
+	c.SetMeta(s, `{"$tb":2}`)
+	for rev, id := range []string{s + "a", s + "b", s + "c"} {
+		c.Must(s, int64(rev)-1, id)
+		want := []int64{2}[:max(0, rev-1)]
+		if got := c.Revisions(s); !slices.Equal(got, want) {
+			t.Errorf("with %d events the stream shows %v, want %v", rev+1, got, want)
+		}
 	}
 }
 
