@@ -54,7 +54,14 @@ func TestBackup(t *testing.T) {
 	later := r.do("POST", "/v1/sessions", doc{"model": "demo"}).want(201).str("id")
 	t.Run("a_backup_is_not_written_over", func(t *testing.T) {
 		_, err := r.on(t).command("log", "backup", file)
-		refused(t, err, "is there already")
+		refused(t, err, "nothing is written over")
+		other := filepath.Join(t.TempDir(), "other")
+		if err := os.WriteFile(other+".partial", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err = r.on(t).command("log", "backup", other)
+		refused(t, err, "or removed")
+		missing(t, other)
 	})
 	t.Run("a_log_is_not_restored_over", func(t *testing.T) {
 		_, err := r.on(t).command("log", "restore", file)

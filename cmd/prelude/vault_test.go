@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"prelude/internal/newfile"
 	"prelude/internal/pgserver/pgtest"
 	"prelude/internal/vault"
 )
@@ -54,7 +55,7 @@ func TestVaultBackup(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("mode %v: %v", info.Mode(), err)
 	}
-	r.doesNot(t, vault.ErrExists, "vault", "backup", path)
+	r.doesNot(t, newfile.ErrTaken, "vault", "backup", path)
 	r.doesNot(t, errAlone, "vault", "restore", path)
 	if files, err := os.ReadDir(filepath.Dir(path)); err != nil || len(files) != 1 {
 		t.Errorf("%d files lie there: %v", len(files), err)

@@ -9,26 +9,31 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"prelude/internal/newfile"
 )
 
 // Backup copies the log of a folder, as it stands now, into a file, also while a node has the
 // folder open. Each record is checked on its way, and the copy once more before it gets its name.
 // No file that is there is written over or removed.
 func Backup(ctx context.Context, dir, file string, progress Progress) (c Counts, err error) {
-	if err := untaken(file); err != nil {
-		return c, err // before what takes long
+	if err := newfile.Free(file); err != nil {
+		return c, fmt.Errorf("%s: %w", file, err) // before what takes long
 	}
 	l, err := look(dir)
 	if err != nil {
 		return c, err
 	}
-	err = newFile(file, func(partial string) (err error) {
+	err = newfile.Make(file, func(partial string) (err error) {
 		c, err = (&rewriting{from: l.conn, file: partial, progress: progress}).run(ctx)
 		if err == nil {
 			err = sound(ctx, partial)
 		}
 		return err
 	})
+	if err != nil {
+		err = fmt.Errorf("make %s: %w", file, refused(filepath.Dir(file), err))
+	}
 	return c, errors.Join(err, l.close())
 }
 

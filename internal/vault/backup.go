@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"os"
 	"time"
 
@@ -16,6 +15,7 @@ import (
 
 	"prelude/domain"
 	"prelude/internal/eventlog"
+	"prelude/internal/newfile"
 )
 
 // backupFormat is the first field of every backup. Another format gets another number.
@@ -45,29 +45,22 @@ type tail struct {
 	HMAC []byte `json:"hmac"`
 }
 
-// ErrExists: a backup is not written over another file.
-var ErrExists = errors.New("there is a file of this name already: name another, or move it away")
-
 // Backup writes all keys, as they are at one moment and wrapped as they are, to a new file. The log must have stood
 // at a position before that moment, for keys are made before what they seal. The file appears whole or not at all,
-// and is its owner's alone. It says how many keys there are.
+// and is its owner's alone. It says how many keys there are. Errors: [newfile.ErrTaken], [newfile.ErrPartial].
 func (v *Vault) Backup(ctx context.Context, path, logID string, at eventlog.Position) (keys int, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return 0, ErrExists
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return 0, err
-	}
-	partial := path + ".partial"
-	f, err := os.OpenFile(partial, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	err = newfile.Make(path, func(partial string) error {
+		f, err := os.OpenFile(partial, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		keys, err = v.writeTo(ctx, f, Head{Format: backupFormat, Log: logID, Position: at, At: time.Now().UTC()})
+		return errors.Join(err, f.Close())
+	})
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("write the backup: %w", err)
 	}
-	keys, err = v.writeTo(ctx, f, Head{Format: backupFormat, Log: logID, Position: at, At: time.Now().UTC()})
-	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close()) // a partial that was there may have had other bits
-	if err != nil {
-		return 0, errors.Join(fmt.Errorf("write the backup: %w", err), os.Remove(partial))
-	}
-	return keys, rename(partial, path)
+	return keys, nil
 }
 
 func (v *Vault) writeTo(ctx context.Context, to io.Writer, head Head) (keys int, err error) {

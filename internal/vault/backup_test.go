@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"prelude/domain"
+	"prelude/internal/newfile"
 )
 
 const logID = "log-1"
@@ -89,8 +90,18 @@ func TestBackup_is_not_written_over_a_file(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Backup(t.Context(), path, logID, 1); !errors.Is(err, ErrExists) {
+	if _, err := v.Backup(t.Context(), path, logID, 1); !errors.Is(err, newfile.ErrTaken) {
 		t.Errorf("got %v", err)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "mine" {
+		t.Errorf("it holds %q: %v", text, err)
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	if err := os.Symlink(path, other+".partial"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.Backup(t.Context(), other, logID, 1); !errors.Is(err, newfile.ErrPartial) {
+		t.Errorf("where another's partial lies: %v", err)
 	}
 	if text, err := os.ReadFile(path); err != nil || string(text) != "mine" {
 		t.Errorf("it holds %q: %v", text, err)

@@ -1,10 +1,9 @@
-package esnode
+package newfile
 
 import (
 	"errors"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,17 +33,51 @@ func noFile(t *testing.T, file string) {
 	}
 }
 
-// A backup writes over nothing and removes nothing that it has not made, not even what comes while it is made.
-func TestBackup_leaves_what_it_has_not_made(t *testing.T) {
+// never is a filling that is not asked for.
+func never(t *testing.T) func(string) error {
+	return func(string) error {
+		t.Error("it is filled")
+		return nil
+	}
+}
+
+func TestMake(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
-	r.Must("s", noStream, "a")
+	file := filepath.Join(t.TempDir(), "file")
+	broken := errors.New("the disk is broken")
+	fill := func(text string, err error) func(string) error {
+		return func(partial string) error { return errors.Join(os.WriteFile(partial, []byte(text), 0o600), err) }
+	}
+	if err := Make(file, fill("half", broken)); !errors.Is(err, broken) {
+		t.Errorf("cut off, it says %v", err)
+	}
+	noFile(t, file)
+	noFile(t, file+".partial")
+	if err := Make(file, fill(letter, nil)); err != nil {
+		t.Fatal(err)
+	}
+	others(t, file)
+	noFile(t, file+".partial")
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("its mode is %v, %v", info.Mode(), err)
+	}
+	if err := Make(file, never(t)); !errors.Is(err, ErrTaken) {
+		t.Errorf("once more, it says %v", err)
+	}
+	if err := Make(filepath.Join(file, "below"), never(t)); err == nil {
+		t.Error("a file is made in a file")
+	}
+}
+
+// Nothing is written over or removed that was not made here, not even what comes meanwhile.
+func TestMake_leaves_what_it_has_not_made(t *testing.T) {
+	t.Parallel()
 	t.Run("a partial of others", func(t *testing.T) {
 		t.Parallel()
 		file := filepath.Join(t.TempDir(), "backup")
 		leave(t, file+".partial")
-		_, err := Backup(t.Context(), r.dir, file, nil)
-		if err == nil || !strings.Contains(err.Error(), ".partial is there already: nothing is written over or removed") {
+		err := Make(file, never(t))
+		if !errors.Is(err, ErrPartial) {
 			t.Errorf("it says %v", err)
 		}
 		others(t, file+".partial")
@@ -59,8 +92,8 @@ func TestBackup_leaves_what_it_has_not_made(t *testing.T) {
 			if err := os.Symlink("theirs", name); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Backup(t.Context(), r.dir, file, nil); err == nil {
-				t.Error("it is made")
+			if err := Make(file, never(t)); !errors.Is(err, ErrTaken) && !errors.Is(err, ErrPartial) {
+				t.Errorf("it says %v", err)
 			}
 			others(t, name)
 			if err := os.Remove(name); err != nil {
@@ -72,11 +105,11 @@ func TestBackup_leaves_what_it_has_not_made(t *testing.T) {
 	t.Run("a file that comes meanwhile", func(t *testing.T) {
 		t.Parallel()
 		file := filepath.Join(t.TempDir(), "backup")
-		err := newFile(file, func(partial string) error {
+		err := Make(file, func(partial string) error {
 			leave(t, file)
 			return os.WriteFile(partial, []byte("ours"), 0o600)
 		})
-		if err == nil || !strings.Contains(err.Error(), "a backup is not written over") {
+		if !errors.Is(err, ErrTaken) {
 			t.Errorf("it says %v", err)
 		}
 		others(t, file)
@@ -85,9 +118,9 @@ func TestBackup_leaves_what_it_has_not_made(t *testing.T) {
 	t.Run("two at once", func(t *testing.T) {
 		t.Parallel()
 		file := filepath.Join(t.TempDir(), "backup")
-		err := newFile(file, func(string) error {
-			_, err := Backup(t.Context(), r.dir, file, nil)
-			if err == nil || !strings.Contains(err.Error(), "a backup that goes on") {
+		err := Make(file, func(string) error {
+			err := Make(file, never(t))
+			if !errors.Is(err, ErrPartial) {
 				t.Errorf("the second says %v", err)
 			}
 			return nil
