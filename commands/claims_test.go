@@ -2,6 +2,7 @@ package commands
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -205,5 +206,38 @@ func TestOrg_that_was_half_made_is_completed_by_the_same_call(t *testing.T) {
 	}
 	if _, err := h.IssueOwnerKey(t.Context(), "nobody"); !errors.Is(err, ErrNoOrg) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A repeat of an edit looks for what the first time left to be done, in that edit's own events: it reads no
+// further, however many came before.
+func TestEdit_repeated_reads_little(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	id := r.create(olga, "tone")
+	edit := func(slug, name string, m Meta) (replayed bool) {
+		t.Helper()
+		left, err := r.presets().Edit(t.Context(), EditPreset{Preset: id,
+			Change: func(_ string, d preset.Draft) (string, preset.Draft, error) { d.Name = name; return slug, d, nil }}, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return left.Replayed
+	}
+	for i := range 30 {
+		edit(fmt.Sprint("tone-", i), "Tone", by(olga))
+	}
+	store := &counted{Store: r.Log.Store}
+	r.Log.Store = store
+	for _, name := range []string{"a name and the slug", "a name alone"} { // the second finds the slug moved
+		again := repeatable(olga, name)
+		edit("tune", name, again)
+		store.reads.Store(0)
+		if !edit("tune", name, again) {
+			t.Errorf("%s: it is done again", name)
+		}
+		if n := store.reads.Load(); n < 1 || n > 5 {
+			t.Errorf("%s: the repeat reads %d events", name, n)
+		}
 	}
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -17,24 +17,25 @@ import (
 	"prelude/domain"
 	"prelude/domain/preset"
 	"prelude/internal/eventlog"
-	"prelude/internal/eventstore"
 	"prelude/internal/eventstore/storetest"
 )
 
-// Commands are given while the way to the store is cut, silenced and slowed down, each again until it is done. Each
-// has happened once.
+// Commands are given while the way to the store is cut, silenced and slowed down, and the node killed, each again until
+// it is done. Each has happened once.
 func TestCommands_through_a_faulty_way_happen_once(t *testing.T) {
 	t.Parallel()
-	commands, presets, clients := storetest.Scale(400, 50_000), 16, 16
+	commands, presets, clients := storetest.Scale(200, 50_000), 16, 16
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	r, proxy := newFaultyRig(t)
+	r, proxy, node := newFaultyRig(t)
 	ids := make([]domain.PresetID, presets)
 	for i := range ids {
 		ids[i] = r.create(olga, fmt.Sprint("tone-", i))
 	}
-	stop, faults := make(chan struct{}), make(chan int)
-	go func() { faults <- storetest.Trouble(proxy, rand.New(rand.NewPCG(seed, 0)), stop) }()
+	stop, faults := make(chan struct{}), make(chan storetest.Faults)
+	go func() {
+		faults <- storetest.Trouble(proxy, rand.New(rand.NewPCG(seed, 0)), node.Restart, stop)
+	}()
 	var given, repeats atomic.Int64
 	made := make([]Meta, commands)
 	of := make([]domain.PresetID, commands)
@@ -52,32 +53,24 @@ func TestCommands_through_a_faulty_way_happen_once(t *testing.T) {
 	close(stop)
 	troubles := <-faults
 	lost, twice := r.count(made, of)
-	t.Logf("%d commands, %d faults, %d repeats: lost %d, twice %d", commands, troubles, repeats.Load(), lost, twice)
+	t.Logf("%d commands, %d repeats: lost %d, twice %d; %s", commands, repeats.Load(), lost, twice, troubles)
 	if lost+twice > 0 {
 		t.Errorf("lost %d, twice %d", lost, twice)
 	}
 }
 
-// newFaultyRig is a rig whose way to the store is a proxy.
-func newFaultyRig(t *testing.T) (*rig, *storetest.Proxy) {
+// newFaultyRig is a rig whose way to the store is a proxy, and whose node is a process that can be killed.
+func newFaultyRig(t *testing.T) (*rig, *storetest.Proxy, *storetest.Process) {
 	t.Helper()
-	r := newRig(t)
-	dir, err := os.MkdirTemp("", "way") // t.TempDir is too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // what is left of it is a socket
-	proxy := storetest.NewProxy(t, filepath.Join(dir, "proxy.sock"), r.socket)
-	store, err := eventstore.Open(eventstore.Config{Socket: proxy.Path})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r.over(&eventlog.Log{Store: store, Keys: r.keys}), proxy
+	dir := folder(t)
+	node := storetest.NewProcess(t, dir)
+	proxy := storetest.NewProxy(t, filepath.Join(dir, "proxy.sock"), filepath.Join(dir, socketFile))
+	return newRigOn(t, proxy.Path), proxy, node
+}
+
+// TestNode is that process.
+func TestNode(t *testing.T) {
+	storetest.Serve(t, func(dir string) (io.Closer, error) { return startNode(t.Context(), dir) })
 }
 
 // insist gives a command until it is done, as a client does who gets 503 or 409.

@@ -98,12 +98,19 @@ func (h Presets) Edit(ctx context.Context, cmd EditPreset, meta Meta) (Preset, e
 // release. Both are the same where the step moved none, or where the preset has come back to it.
 func (h Presets) moved(ctx context.Context, p preset.Preset, step Meta) (from, to eventlog.Stream, err error) {
 	to = presetClaim(p.Org, p.Scope, p.Owner, p.Slug)
-	stream := eventlog.PresetStream(p.Org, p.ID)
+	stream, found := eventlog.PresetStream(p.Org, p.ID), false
 	for rec, err := range h.Log.Read(ctx, stream, eventlog.Last, eventlog.Backwards) {
 		if err != nil {
 			return to, to, err
 		}
-		if e, ok := rec.Event.(preset.Renamed); ok && rec.Meta.Step == step.stepID() {
+		if rec.Meta.Step != step.stepID() {
+			if found {
+				break // a step's events are one append
+			}
+			continue
+		}
+		found = true
+		if e, ok := rec.Event.(preset.Renamed); ok {
 			return presetClaim(p.Org, p.Scope, p.Owner, e.From), to, nil
 		}
 	}

@@ -95,26 +95,53 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cmd") // t.TempDir is too long a name for a socket
+	dir := folder(t)
+	node, err := startNode(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "node.sock")
-	node, err := esnode.Start(context.Background(), esnode.Config{Dir: dir, Socket: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return newRigOn(t, filepath.Join(dir, socketFile))
+}
+
+// newRigOn is a rig on a node that runs.
+func newRigOn(t *testing.T, socket string) *rig {
+	t.Helper()
 	store, err := eventstore.Open(eventstore.Config{Socket: socket})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(store.Close(), node.Close(), os.RemoveAll(dir)); err != nil {
+		if err := store.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	k := &eventlogtest.Keys{}
 	return (&rig{t: t, keys: k, socket: socket}).over(&eventlog.Log{Store: store, Keys: k})
+}
+
+const socketFile = "node.sock"
+
+func startNode(ctx context.Context, dir string) (*esnode.Node, error) {
+	return esnode.Start(ctx, esnode.Config{Dir: dir, Socket: filepath.Join(dir, socketFile)})
+}
+
+func folder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cmd") // t.TempDir is too long a name for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // over is an engine over a log, with nothing in its memory.

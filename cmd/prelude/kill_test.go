@@ -52,7 +52,10 @@ func launch(r *rig, args ...string) *process {
 		r.t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- fmt.Errorf("exit: %w", p.cmd.Wait()) }()
+	go func() {
+		_ = p.cmd.Wait() // the state says it too, also where there is no error
+		ended <- fmt.Errorf("the process has ended: %s", p.cmd.ProcessState)
+	}()
 	m, err := out.until(answersAt, ended)
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, r.logs)

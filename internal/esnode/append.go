@@ -115,7 +115,14 @@ func (a *appending) repeatedLately(w *writer, s *state) (old result, write bool,
 
 func (a *appending) write(w *writer, s *state) (result, error) {
 	left := result{rev: s.last, pos: s.lastPos}
+	if len(a.events) == 0 {
+		return left, nil
+	}
 	wasDeleted, before := s.deleted(), s.last+1
+	other, err := a.other(w, wasDeleted)
+	if err != nil {
+		return result{}, err
+	}
 	for i := range a.events {
 		pos, err := w.write(a.stream, s, s.last+1, &a.events[i])
 		if err != nil {
@@ -123,11 +130,8 @@ func (a *appending) write(w *writer, s *state) (result, error) {
 		}
 		left = result{rev: s.last, pos: pos}
 	}
-	if len(a.events) == 0 {
-		return left, nil
-	}
 	if isMeta(a.stream) {
-		return left, a.metaWritten(w)
+		return left, a.metaWritten(w, other)
 	}
 	if wasDeleted {
 		return left, w.setMeta(a.stream, s, undeleted(s.rawMeta, before))
@@ -135,14 +139,23 @@ func (a *appending) write(w *writer, s *state) (result, error) {
 	return left, nil
 }
 
+// other gives the state of the other stream that an append touches, nil where there is none: a
+// metastream's stream, or the metastream of one that comes back. It is looked up before the first write:
+// until then damage in it is this append's matter alone, and what is written changes what is found.
+func (a *appending) other(w *writer, wasDeleted bool) (*state, error) {
+	switch {
+	case isMeta(a.stream):
+		return w.state(strings.TrimPrefix(a.stream, metaPrefix))
+	case wasDeleted:
+		return w.state(metaPrefix + a.stream)
+	}
+	return nil, nil
+}
+
 // metaWritten brings the limits of a metastream's stream up to date. Metadata for a stream that was
 // deleted softly bring it back, without the events it had.
-func (a *appending) metaWritten(w *writer) error {
+func (a *appending) metaWritten(w *writer, s *state) error {
 	base := strings.TrimPrefix(a.stream, metaPrefix)
-	s, err := w.state(base)
-	if err != nil {
-		return err
-	}
 	wasDeleted := s.deleted()
 	data := a.events[len(a.events)-1].data
 	s.hasMeta, s.rawMeta, s.meta = true, data, parseMetadata(data)

@@ -135,20 +135,23 @@ func (b *batched) begin(o *api.BatchAppendReq_Options, now time.Time) {
 	}
 }
 
-// deadline gives when an append is no longer begun. Clients ask for up to 10,000 years.
+// deadline gives when an append is no longer begun, as its caller wants it; zero where it says nothing.
+// Clients ask for up to 10,000 years.
 func deadline(o *api.BatchAppendReq_Options, now time.Time) time.Time {
-	until := now.Add(longestWait)
-	asked := until
 	switch d := o.GetDeadlineOption().(type) {
 	case *api.BatchAppendReq_Options_Deadline:
-		asked = now.Add(d.Deadline.AsDuration()) // which saturates
+		return now.Add(d.Deadline.AsDuration()) // which saturates
 	case *api.BatchAppendReq_Options_Deadline_21_10_0:
-		asked = d.Deadline_21_10_0.AsTime()
+		return d.Deadline_21_10_0.AsTime()
 	}
-	if asked.Before(until) {
-		return asked
+	return time.Time{}
+}
+
+// whole says that an append has come whole: how long it took to come is its caller's matter.
+func (b *batched) whole(now time.Time) {
+	if most := now.Add(longestWait); b.until.IsZero() || most.Before(b.until) {
+		b.until = most
 	}
-	return until
 }
 
 func (b *batched) extend(events []*api.BatchAppendReq_ProposedMessage) {
@@ -178,6 +181,7 @@ func (c *batchCall) submit(b *batched) error {
 			return c.ctx.Err()
 		}
 	}
+	b.whole(time.Now())
 	if b.err = b.fault; b.err == nil {
 		return c.writer.hand(&b.request)
 	}

@@ -10,6 +10,7 @@ import (
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"prelude/test/conformance/wire"
 )
@@ -206,9 +207,22 @@ func TestBatchAppend_the_deadline_ends_the_waiting(t *testing.T) {
 	if r.until = now.Add(time.Hour); r.stale() != nil {
 		t.Error("it is not begun before its deadline")
 	}
-	o := wire.BatchOptions("s", noStream)
-	if got := deadline(o, now); !got.Equal(now.Add(longestWait)) {
-		t.Errorf("without a deadline it waits until %v", got)
+	hour := wire.BatchOptions("s", noStream)
+	hour.DeadlineOption = &api.BatchAppendReq_Options_Deadline{Deadline: durationpb.New(time.Hour)}
+	for what, c := range map[string]struct {
+		o    *api.BatchAppendReq_Options
+		came time.Duration // whole
+		want time.Duration
+	}{
+		"without a deadline":                  {wire.BatchOptions("s", noStream), time.Minute, time.Minute + longestWait},
+		"one that takes half an hour to come": {hour, 30 * time.Minute, 30*time.Minute + longestWait},
+		"one that takes nearly all it has":    {hour, time.Hour - time.Second, time.Hour},
+		"one that comes too late":             {hour, 2 * time.Hour, time.Hour},
+	} {
+		b := &batched{request: request{until: deadline(c.o, now)}}
+		if b.whole(now.Add(c.came)); !b.until.Equal(now.Add(c.want)) {
+			t.Errorf("%s waits until %v after its first message, want %v", what, b.until.Sub(now), c.want)
+		}
 	}
 }
 

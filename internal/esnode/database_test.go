@@ -83,6 +83,40 @@ func TestDatabase_damage_is_told(t *testing.T) {
 	}
 }
 
+// Damage that is met within an append is its own matter: what is committed together with it is stored.
+// Whether a stream was deleted is in its metadata, so others are not put in the place of damaged ones.
+func TestDatabase_damage_spares_the_rest_of_a_commit(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Must("s", noStream, "a")
+	r.SetMeta("s", `{"$maxCount":5, "of": "`+strings.Repeat("x", 100)+`"}`)
+	r.Must("other", noStream, "b")
+	r.spoil(`stream = (SELECT id FROM streams WHERE CAST(name AS TEXT) = '$$s')`)
+	release := r.held()
+	b := r.Batch(wire.Within(t))
+	streams := []string{"first", "$$s", "last"}
+	for i, stream := range streams {
+		expected := int64(noStream)
+		if stream == "$$s" {
+			expected = 0
+		}
+		b.Send(wire.Text(wire.ID(stream)), wire.BatchOptions(stream, expected), true, fmt.Sprint("c", i))
+	}
+	// A refusal that needs no writer is answered at once: then those before it were handed in.
+	b.Send(wire.Text(uuid.New()), wire.BatchOptions("", noStream), true)
+	b.Next()
+	release()
+	for _, stream := range streams {
+		err := status.ErrorProto(b.Next().GetError())
+		switch {
+		case stream != "$$s" && err != nil:
+			t.Errorf("%s: %v", stream, err)
+		case stream == "$$s" && (wire.Code(err) != codes.DataLoss || !strings.Contains(err.Error(), "position")):
+			t.Errorf("%s: %v", stream, err)
+		}
+	}
+}
+
 // inBatch appends an event by a batch that goes on, and gives the status in its answer.
 func inBatch(b *wire.Batch, stream string, expected int64, id string) error {
 	b.Send(wire.Text(uuid.New()), wire.BatchOptions(stream, expected), true, id)

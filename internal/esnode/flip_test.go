@@ -73,7 +73,7 @@ func (r *rig) tell(streams []string) told {
 }
 
 // holds expects the same as before, or an error that says what is damaged, after a part of it.
-func (now told) holds(t *testing.T, what string, before told) (whole, damaged int) {
+func (now told) holds(t *testing.T, what string, before told) (whole, damaged, untrue int) {
 	t.Helper()
 	for name, was := range before {
 		is := now[name]
@@ -85,6 +85,7 @@ func (now told) holds(t *testing.T, what string, before told) (whole, damaged in
 		case !same, is.err == nil && len(is.events) != len(was.events):
 			t.Errorf("%s: reading %q serves what was not written, %d events of %d, %v", what, name, len(is.events),
 				len(was.events), is.err)
+			untrue++
 		case is.err == nil:
 			whole++
 		case wire.Code(is.err) != codes.DataLoss:
@@ -95,7 +96,7 @@ func (now told) holds(t *testing.T, what string, before told) (whole, damaged in
 			damaged++
 		}
 	}
-	return whole, damaged
+	return whole, damaged, untrue
 }
 
 // varied fills a log with all kinds of pages: leaves, inner nodes, overflow, several streams.
@@ -150,7 +151,7 @@ func TestFlip_anywhere_in_the_file(t *testing.T) {
 	for range random {
 		bits = append(bits, chance.IntN(8*len(whole)))
 	}
-	var refused, found, harmless, served int
+	var refused, found, harmless, served, wrong int
 	for _, bit := range bits {
 		b := bytes.Clone(whole)
 		b[bit/8] ^= 1 << (bit % 8)
@@ -162,8 +163,9 @@ func TestFlip_anywhere_in_the_file(t *testing.T) {
 			refused++
 			continue
 		}
-		ok, damaged := r.tell(streams).holds(t, what, before)
+		ok, damaged, untrue := r.tell(streams).holds(t, what, before)
 		served += ok
+		wrong += untrue
 		if damaged > 0 {
 			found++
 		} else {
@@ -177,8 +179,9 @@ func TestFlip_anywhere_in_the_file(t *testing.T) {
 	if found == 0 || served == 0 {
 		t.Errorf("found %d, reads that were served whole %d", found, served)
 	}
-	t.Logf("%d flips of one bit in %d pages: %d refused at the start, %d found when read, %d harmless, 0 served; "+
-		"%d reads were whole", len(bits), len(whole)/pageSize, refused, found, harmless, served)
+	t.Logf("%d flips of one bit in %d pages: %d refused at the start, %d found when read, %d harmless; "+
+		"%d reads were whole, %d served what was not written", len(bits), len(whole)/pageSize, refused, found, harmless,
+		served, wrong)
 }
 
 // starts says whether the node starts; if not, it must say that the log is damaged, or none.

@@ -13,6 +13,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/uuid"
+
+	"prelude/internal/eventstore/storetest"
 	"prelude/test/conformance/wire"
 )
 
@@ -181,60 +184,97 @@ func TestPower(t *testing.T) {
 	for _, c := range calls {
 		counts[c.name]++
 	}
+	var all damages
 	for round := range rounds {
 		at := 1 + chance.IntN(len(calls))
-		if err := lose(t, r.dir, calls[:at], true, chance); err != nil {
-			t.Fatalf("round %d, a crash after call %d of %d: %v", round, at, len(calls), err)
+		d := lose(t, r.dir, calls[:at], true, chance)
+		if all.add(d); d.err != nil || d.lost+d.twice > 0 {
+			t.Errorf("round %d, a crash after call %d of %d: lost %d, twice %d, %v", round, at, len(calls), d.lost, d.twice,
+				d.err)
+			break
 		}
 	}
-	noticed := 0
+	var without damages
 	for range 8 {
-		if lose(t, r.dir, calls[:1+chance.IntN(len(calls))], false, chance) != nil {
-			noticed++
-		}
+		without.add(lose(t, r.dir, calls[:1+chance.IntN(len(calls))], false, chance))
 	}
-	if noticed == 0 {
+	if without.crashes == 0 {
 		t.Error("without any sync nothing was lost: the replay proves nothing")
 	}
-	t.Logf("%d calls recorded: %d writes, %d syncs, %d acknowledged; %d crashes, lost 0; without syncs %d of 8 lose",
-		len(calls), counts["write"], counts["sync"], counts["acknowledge"], rounds, noticed)
+	t.Logf("%d calls recorded: %d writes, %d syncs, %d acknowledged; %d crashes: lost %d, twice %d of %d events "+
+		"acknowledged before them; without syncs %d of 8 do harm, and %d events are lost",
+		len(calls), counts["write"], counts["sync"], counts["acknowledge"], rounds, all.lost, all.twice, all.acked,
+		without.crashes, without.lost)
+}
+
+// damages is what crashes did to a log, or one did.
+type damages struct {
+	acked, lost, twice int
+	err                error // the log does not open, or is not what it was
+	crashes            int   // that did something
+}
+
+func (d *damages) add(one damages) {
+	d.acked += one.acked
+	d.lost += one.lost
+	d.twice += one.twice
+	if one.err != nil || one.lost+one.twice > 0 {
+		d.crashes++
+	}
 }
 
 // lose replays calls, crashes, and opens what is left. It tells what is lost.
-func lose(t *testing.T, recorded string, calls []call, syncs bool, chance *rand.Rand) error {
+func lose(t *testing.T, recorded string, calls []call, syncs bool, chance *rand.Rand) (got damages) {
 	t.Helper()
 	d := newDisk(recorded)
 	for _, c := range calls {
 		d.pass(c, syncs)
 	}
+	want := make([]uuid.UUID, d.acked+1)
+	for rev := range want {
+		want[rev] = wire.ID(fmt.Sprint(rev))
+	}
+	got.acked = len(want)
 	r := newStoppedRig(t)
 	defer os.RemoveAll(r.dir)
-	if err := d.crash(r.dir, chance); err != nil {
-		return err
+	if got.err = d.crash(r.dir, chance); got.err != nil {
+		return got
 	}
 	if err := r.tryStart(t); err != nil {
-		return fmt.Errorf("start: %w", err)
+		got.err, got.lost = fmt.Errorf("start: %w", err), len(want)
+		return got
 	}
 	defer r.stop()
-	last := int64(-1)
+	there, err := r.inOrder()
+	got.lost, got.twice = storetest.Compare(want, there)
+	// It takes what comes next.
+	a := r.Append("s", int64(len(there))-1, "next")
+	_, verified := Verify(t.Context(), r.dir, nil, nil, func(p Problem) {
+		err = errors.Join(err, errors.New(p.String()))
+	})
+	got.err = errors.Join(err, a.Err, verified)
+	return got
+}
+
+// inOrder reads the ids of the whole log, whose events must be those of one stream, from its first on. The
+// error is of the first that is not; the others are read all the same, and counted.
+func (r *rig) inOrder() (ids []uuid.UUID, wrong error) {
 	for m, err := range r.each(wire.Options()) {
 		if err != nil {
-			return fmt.Errorf("read: %w", err)
+			return ids, errors.Join(wrong, fmt.Errorf("read: %w", err))
 		}
 		e := m.GetEvent().GetEvent()
-		own, err := uuidOf(e.GetId())
-		if last++; err != nil || own != wire.ID(fmt.Sprint(last)) || int64(e.GetStreamRevision()) != last {
-			return fmt.Errorf("revision %d is where %d should be", e.GetStreamRevision(), last)
+		id, err := uuidOf(e.GetId())
+		if err != nil {
+			return ids, errors.Join(wrong, err)
 		}
+		rev := len(ids)
+		if wrong == nil && (id != wire.ID(fmt.Sprint(rev)) || int(e.GetStreamRevision()) != rev) {
+			wrong = fmt.Errorf("revision %d is %s: %w", e.GetStreamRevision(), id, errMisplaced)
+		}
+		ids = append(ids, id)
 	}
-	if last < d.acked {
-		return fmt.Errorf("revision %d was acknowledged, the log ends at %d", d.acked, last)
-	}
-	// It takes what comes next.
-	a := r.Append("s", last, "next")
-	var problems error
-	_, err := Verify(t.Context(), r.dir, nil, nil, func(p Problem) {
-		problems = errors.Join(problems, errors.New(p.String()))
-	})
-	return errors.Join(a.Err, err, problems)
+	return ids, wrong
 }
+
+var errMisplaced = errors.New("another event should be there")

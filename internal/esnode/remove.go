@@ -51,14 +51,16 @@ func (r *removing) bury(w *writer, s *state) (result, error) {
 	if err != nil {
 		return result{}, fmt.Errorf("make an id: %w", err)
 	}
-	pos, err := w.write(r.stream, s, deletedBefore, &event{id: id, kind: tombstoneType})
-	if err != nil || isMeta(r.stream) {
-		return result{rev: s.last, pos: pos}, err
+	m := &state{} // the metadata of metadata are in no stream
+	if !isMeta(r.stream) {
+		// It is looked up before the first write: until then damage in it is this removal's matter alone.
+		if m, err = w.state(metaPrefix + r.stream); err != nil {
+			return result{}, err
+		}
 	}
-	// Its metadata cannot be written to any more either.
-	m, err := w.state(metaPrefix + r.stream)
+	pos, err := w.write(r.stream, s, deletedBefore, &event{id: id, kind: tombstoneType})
 	if err == nil {
-		m.dead, m.deadPos = true, pos
+		m.dead, m.deadPos = true, pos // its metadata cannot be written to any more either
 	}
 	return result{rev: s.last, pos: pos}, err
 }

@@ -106,3 +106,24 @@ func TestStart_keeps_the_log_in_its_folder(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Metadata bring a stream back that was deleted softly, without the events that it had: also where nothing
+// of it is in memory.
+func TestStart_metadata_bring_a_deleted_stream_back_empty(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.Must("s", noStream, "a", "b")
+	if a := r.Delete("s", anyRevision); a.Err != nil {
+		t.Fatal(a.Err)
+	}
+	r.stop()
+	r.start(t)
+	r.SetMeta("s", `{"$maxCount":9}`)
+	if got := r.Revisions("s"); len(got) != 0 {
+		t.Errorf("the stream shows %v", got)
+	}
+	r.Must("s", 1, "c")
+	if got := r.Revisions("s"); len(got) != 1 || got[0] != 2 {
+		t.Errorf("with one more event it shows %v", got)
+	}
+}

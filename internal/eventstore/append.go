@@ -11,9 +11,17 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// attemptTime is how long one attempt to append may take before it is repeated: an answer may have
-// been lost without the connection breaking.
-const attemptTime = 3 * time.Second
+// attemptTime is how long one attempt to append may take before it is repeated, and a second more for
+// each slowestWay bytes that are under way: an answer may have been lost without the connection
+// breaking.
+const (
+	attemptTime = 3 * time.Second
+	slowestWay  = 1 << 20
+)
+
+func attemptTimeOf(bytes int) time.Duration {
+	return attemptTime + time.Duration(bytes)*time.Second/slowestWay
+}
 
 // maxEvent is the largest event that stores take, less what is around it in a message.
 const maxEvent = 16<<20 - 16<<10
@@ -63,6 +71,9 @@ func (s *Store) attempt(
 	case errors.Is(err, errSilent):
 		a.cancel() // it may be this call alone that is broken
 		s.doubt(l)
+	case errors.Is(err, errLate):
+		// Others are answered: the store is slow with this one, or has dropped it, as some do with a
+		// repeat whose original is not safe yet.
 	case err != nil:
 		s.judge(ctx, l, err)
 	case left.Revision != expected+eventlog.Revision(len(events)):

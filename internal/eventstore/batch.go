@@ -31,6 +31,8 @@ type appends struct {
 	mu      sync.Mutex
 	last    int64
 	waiting map[int64]chan<- outcome
+	bytes   int // of those that wait
+	quiet   quiet
 	err     error         // why the call ended
 	ended   chan struct{} // closed when it has
 }
@@ -89,57 +91,80 @@ func (a *appends) why() error {
 	return a.err
 }
 
-// do sends one append and waits for its answer, for at most attemptTime. Errors:
-// eventlog.ErrMoved, eventlog.ErrGone, errSilent, what ended the call, the context's.
+// do sends one append and waits for its answer, for at most the time of an attempt. Errors:
+// eventlog.ErrMoved, eventlog.ErrGone, errLate, errSilent, what ended the call, the context's.
 func (a *appends) do(
 	ctx context.Context, stream string, expected eventlog.Revision, events []eventlog.Proposed,
 ) (eventlog.Appended, error) {
-	answer := make(chan outcome, 1)
-	a.mu.Lock()
-	a.last++
-	n := a.last
-	a.waiting[n] = answer
-	a.mu.Unlock()
-	defer a.forget(n)
-	late := time.NewTimer(attemptTime)
-	defer late.Stop()
-	for _, part := range a.parts(n, stream, expected, events) {
-		select {
-		case a.queue <- part:
-		case <-a.ended:
-			return eventlog.Appended{}, a.why()
-		case <-ctx.Done():
-			return eventlog.Appended{}, ctx.Err()
-		case <-late.C:
-			return eventlog.Appended{}, errSilent
-		}
+	answer, size := make(chan outcome, 1), 0
+	for i := range events {
+		size += sizeOf(&events[i])
 	}
-	select {
-	case o := <-answer:
-		return o.left, o.err
-	case <-a.ended:
-		return eventlog.Appended{}, a.why()
-	case <-ctx.Done():
-		return eventlog.Appended{}, ctx.Err()
-	case <-late.C:
-		return eventlog.Appended{}, errSilent
+	n, patience := a.begin(answer, size)
+	o := a.wait(ctx, patience, answer, a.parts(n, options(ctx, stream, expected, patience), events))
+	if silent := a.leave(n, size); silent && (errors.Is(o.err, errLate) || o.err != nil && ctx.Err() != nil) {
+		o.err = fmt.Errorf("%w: %w", errSilent, o.err)
 	}
+	return o.left, o.err
 }
 
-func (a *appends) forget(n int64) {
+// begin gives an append its number and the time of an attempt: what is under way before it takes some.
+func (a *appends) begin(answer chan<- outcome, size int) (n int64, patience time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.last++
+	a.waiting[a.last] = answer
+	a.bytes += size
+	a.quiet.begin()
+	return a.last, attemptTimeOf(a.bytes)
+}
+
+// leave waits no longer, and says whether nobody has been answered for as long as an attempt takes.
+func (a *appends) leave(n int64, size int) (silent bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	silent = a.quiet.end() >= attemptTimeOf(a.bytes)
 	delete(a.waiting, n)
+	a.bytes -= size
+	return silent
+}
+
+func (a *appends) wait(
+	ctx context.Context, patience time.Duration, answer <-chan outcome, parts []*api.BatchAppendReq,
+) outcome {
+	late := time.NewTimer(patience)
+	defer late.Stop()
+	queue := a.queue
+	for {
+		var next *api.BatchAppendReq
+		if len(parts) == 0 {
+			queue = nil // all is sent
+		} else {
+			next = parts[0]
+		}
+		select {
+		case queue <- next:
+			parts = parts[1:]
+		case o := <-answer:
+			return o
+		case <-a.ended:
+			return outcome{err: a.why()}
+		case <-ctx.Done():
+			return outcome{err: ctx.Err()}
+		case <-late.C:
+			return outcome{err: errLate}
+		}
+	}
 }
 
 // parts are the messages of an append.
 func (a *appends) parts(
-	n int64, stream string, expected eventlog.Revision, events []eventlog.Proposed,
+	n int64, o *api.BatchAppendReq_Options, events []eventlog.Proposed,
 ) (all []*api.BatchAppendReq) {
 	id := &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
 		MostSignificantBits: a.salt, LeastSignificantBits: n,
 	}}}
-	part := &api.BatchAppendReq{CorrelationId: id, Options: options(stream, expected)}
+	part := &api.BatchAppendReq{CorrelationId: id, Options: o}
 	size := 0
 	for i := range events {
 		if size += sizeOf(&events[i]); size > maxPart && len(part.ProposedMessages) > 0 {
@@ -152,12 +177,18 @@ func (a *appends) parts(
 	return append(all, part)
 }
 
-func options(stream string, expected eventlog.Revision) *api.BatchAppendReq_Options {
+// options say too until when the store need not begin: nobody waits any longer then.
+func options(
+	ctx context.Context, stream string, expected eventlog.Revision, patience time.Duration,
+) *api.BatchAppendReq_Options {
+	if until, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(until))
+	}
 	o := &api.BatchAppendReq_Options{
 		StreamIdentifier:       &shared.StreamIdentifier{StreamName: []byte(stream)},
 		ExpectedStreamPosition: &api.BatchAppendReq_Options_NoStream{NoStream: nothing},
 		DeadlineOption: &api.BatchAppendReq_Options_Deadline{
-			Deadline: durationpb.New(attemptTime),
+			Deadline: durationpb.New(patience),
 		},
 	}
 	if expected >= 0 {
@@ -208,6 +239,7 @@ func (a *appends) receive() {
 			continue
 		}
 		a.mu.Lock()
+		a.quiet.heard()
 		answer := a.waiting[id.GetLeastSignificantBits()]
 		delete(a.waiting, id.GetLeastSignificantBits())
 		a.mu.Unlock()

@@ -13,6 +13,11 @@
 //   - a read that was cut off goes on after the last event it gave;
 //   - a subscription goes on after an outage, without gap or repeat.
 //
+// An append is repeated after 3 s without an answer, and a second more for each MiB that is under way:
+// over a slower way, appends of many MiB do not get through. One that is late while others are answered
+// is repeated alone. Where nobody has been answered for as long, however soon each of them gave up, the
+// connection is asked whether it is there, and replaced if it does not say so.
+//
 // All appends share one call (BatchAppend, which stores have had since 21.10), so that one costs a
 // message each way.
 //

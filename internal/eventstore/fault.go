@@ -31,6 +31,8 @@ var (
 	errNotLeader = errors.New("the node is not the leader")
 	// errSilent ends a call that gave no answer for too long.
 	errSilent = errors.New("the event store was silent")
+	// errLate ends an attempt that got no answer for too long, while others did.
+	errLate = errors.New("the event store's answer is late")
 )
 
 func kindOf(err error) kind {

@@ -17,6 +17,7 @@ type link struct {
 
 	mu      sync.Mutex
 	appends *appends // the call that appends share; nil before the first
+	quiet   quiet    // of reads
 	probing bool
 	closed  bool
 }
@@ -24,9 +25,26 @@ type link struct {
 const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = time.Second
-	// doubtTime is how long a call goes unanswered before its connection is in doubt, broken or not.
+	// doubtTime is how long calls go unanswered before their connection is in doubt, broken or not.
 	doubtTime = 2500 * time.Millisecond
 )
+
+// waits says that a read waits for the first that the store says.
+func (l *link) waits() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.quiet.begin()
+}
+
+// answered says that a read waits no longer, and gives how long none has been answered.
+func (l *link) answered(yes bool) time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if yes {
+		l.quiet.heard()
+	}
+	return l.quiet.end()
+}
 
 // close ends what is under way.
 func (l *link) close() {

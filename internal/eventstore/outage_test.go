@@ -19,89 +19,6 @@ import (
 // form holds it to; the race detector and busy cores may need more.
 var lateness = storetest.Scale(500*time.Millisecond, 100*time.Millisecond)
 
-// Writers go on through outages, short and longer than the official client survives, with every
-// event stored once; a subscription sees each once; nothing is left over.
-func TestOutage(t *testing.T) {
-	t.Parallel()
-	outages := storetest.Scale(
-		[]time.Duration{300 * time.Millisecond, 1500 * time.Millisecond},
-		[]time.Duration{
-			300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second, time.Minute,
-		})
-	for _, outage := range outages {
-		for how, away := range map[string]func(r *rig) (back func()){
-			"the way is cut": func(r *rig) func() {
-				r.proxy.Down()
-				return r.proxy.Up
-			},
-			"the way is silent": func(r *rig) func() {
-				r.proxy.Hold()
-				return func() {}
-			},
-			"the node is away": func(r *rig) func() {
-				if err := r.node.Close(); err != nil {
-					r.t.Error(err)
-				}
-				return r.start
-			},
-		} {
-			t.Run(fmt.Sprint(outage, "/", how), func(t *testing.T) {
-				t.Parallel()
-				survive(t, outage, away)
-			})
-		}
-	}
-}
-
-// survive has writers and a follower meet an outage half-way.
-func survive(t *testing.T, outage time.Duration, away func(*rig) (back func())) {
-	t.Helper()
-	r := newRig(t)
-	ctx := within(t, outage+30*time.Second)
-	const writers, each = 6, 40
-	followed := make(chan []eventlog.Position, 1)
-	go func() {
-		followed <- follow(ctx, t, r.store, 0, writers*each*2, func(eventlog.Signal) {})
-	}()
-	halfway, over := make(chan struct{}, writers), make(chan struct{})
-	var all sync.WaitGroup
-	for w := range writers {
-		all.Go(func() {
-			at := eventlog.None
-			for i := range each {
-				if i == each/2 {
-					halfway <- struct{}{}
-				}
-				a, err := r.store.Append(ctx, fmt.Sprint("s-", w), at, events(2))
-				if err != nil {
-					t.Errorf("writer %d, append %d: %v", w, i, err)
-					return
-				}
-				at = a.Revision
-			}
-		})
-	}
-	<-halfway
-	back := away(r)
-	var came time.Time
-	time.AfterFunc(outage, func() { came = time.Now(); back(); close(over) })
-	<-over
-	if err := r.store.Ready(ctx); err != nil {
-		t.Errorf("after the outage: %v", err)
-	}
-	ready := time.Since(came)
-	all.Wait()
-	seen, stored := <-followed, r.log("s-")
-	if len(stored) != writers*each*2 || !slices.Equal(seen, stored) {
-		t.Errorf("%d events are stored, %d were seen, want %d", len(stored), len(seen), writers*each*2)
-	}
-	if n := r.proxy.Connections(); n > 1 {
-		t.Errorf("%d connections are open", n)
-	}
-	t.Logf("away for %v: %d events, 0 lost, 0 twice; ready %v after it was back", outage,
-		len(stored), ready.Round(time.Millisecond))
-}
-
 func TestOutage_no_call_outlives_its_context(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -145,8 +62,9 @@ func TestOutage_no_call_outlives_its_context(t *testing.T) {
 		all.Wait()
 	}
 	t.Run("a store that never was", func(t *testing.T) { check(t, never) })
-	r.proxy.Hold()
+	r.proxy.Hold(storetest.Both)
 	t.Run("a store that says nothing", func(t *testing.T) { check(t, r.store) })
+	r.proxy.Release()
 	r.proxy.Down()
 	t.Run("a store that went away", func(t *testing.T) { check(t, r.store) })
 	r.proxy.Up()
@@ -162,7 +80,7 @@ func TestAppend_an_answer_that_is_lost(t *testing.T) {
 		t.Run(fmt.Sprint("cut_", cut), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
-			r.proxy.Hold()
+			r.proxy.Lose()
 			type answer struct {
 				eventlog.Appended
 				err error

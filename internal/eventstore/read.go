@@ -192,17 +192,25 @@ func (s *Store) receive(
 ) error {
 	call, cancel := context.WithCancel(ctx)
 	defer cancel()
-	since, heard := time.Now(), false
+	heard := false
+	l.waits()
 	err := l.read(call, req, func(f protowire.Number, raw *eventlog.Raw) error {
-		heard = true
+		if !heard {
+			heard = true
+			l.answered(true)
+		}
 		return fn(f, raw)
 	})
+	end, quiet := errors.Is(err, io.EOF), time.Duration(0)
+	if !heard {
+		quiet = l.answered(end)
+	}
 	switch {
-	case errors.Is(err, io.EOF):
+	case end:
 		return nil
 	case ctx.Err() == nil:
 		s.judge(ctx, l, err)
-	case !heard && time.Since(since) >= doubtTime:
+	case quiet >= doubtTime:
 		s.doubt(l)
 	}
 	return err

@@ -2,7 +2,7 @@ package eventstore_test
 
 import (
 	"context"
-	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -22,37 +22,71 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rig is a node, the guard before it with a proxy between, and a guard that goes straight to it.
 type rig struct {
-	t      *testing.T
-	dir    string
-	node   *esnode.Node
-	proxy  *storetest.Proxy
-	store  *eventstore.Store // by the proxy
-	direct *eventstore.Store
+	t       *testing.T
+	dir     string
+	node    *esnode.Node       // nil: it is the process
+	process *storetest.Process // that can be killed
+	proxy   *storetest.Proxy
+	store   *eventstore.Store // by the proxy
+	direct  *eventstore.Store
 }
 
 func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: folder(t)}
+	r.start()
+	t.Cleanup(func() {
+		if err := r.node.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.connect()
+	return r
+}
+
+// newMortalRig is a rig whose node is a process of its own, so that it can be killed.
+func newMortalRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, dir: folder(t)}
+	r.process = storetest.NewProcess(t, r.dir)
+	r.connect()
+	return r
+}
+
+// TestNode is that process.
+func TestNode(t *testing.T) {
+	storetest.Serve(t, func(dir string) (io.Closer, error) {
+		return esnode.Start(t.Context(), esnode.Config{Dir: dir, Socket: filepath.Join(dir, socketFile)})
+	})
+}
+
+const socketFile = "node.sock"
+
+func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "guard") // t.TempDir is too long a name for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, dir: dir}
 	t.Cleanup(func() {
-		if err := errors.Join(r.node.Close(), os.RemoveAll(dir)); err != nil {
+		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
 	})
-	r.start()
-	r.proxy = storetest.NewProxy(t, filepath.Join(dir, "proxy.sock"), r.socket())
-	r.store = open(t, r.proxy.Path)
-	r.direct = open(t, r.socket())
-	if err := r.store.Ready(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return r
+	return dir
 }
 
-func (r *rig) socket() string { return filepath.Join(r.dir, "node.sock") }
+func (r *rig) connect() {
+	r.t.Helper()
+	r.proxy = storetest.NewProxy(r.t, filepath.Join(r.dir, "proxy.sock"), r.socket())
+	r.store = open(r.t, r.proxy.Path)
+	r.direct = open(r.t, r.socket())
+	if err := r.store.Ready(r.t.Context()); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) socket() string { return filepath.Join(r.dir, socketFile) }
 
 func (r *rig) start() {
 	r.t.Helper()
@@ -121,8 +155,20 @@ func (r *rig) must(stream string, at eventlog.Revision, n int) eventlog.Appended
 	return a
 }
 
-// log gives the positions of all events that begin with a prefix, straight from the node.
-func (r *rig) log(prefix string) (all []eventlog.Position) {
+// log gives the positions of all events of streams that begin with a prefix, straight from the node.
+func (r *rig) log(prefix string) []eventlog.Position {
+	r.t.Helper()
+	return positions(r.stored(prefix))
+}
+
+func positions(events []eventlog.Raw) (all []eventlog.Position) {
+	for _, e := range events {
+		all = append(all, e.Position)
+	}
+	return all
+}
+
+func (r *rig) stored(prefix string) (all []eventlog.Raw) {
 	r.t.Helper()
 	for s, err := range r.direct.Subscribe(r.ctx(), 0, eventlog.Filter{Prefixes: []string{prefix}}) {
 		if err != nil {
@@ -130,7 +176,7 @@ func (r *rig) log(prefix string) (all []eventlog.Position) {
 		}
 		switch s.Kind {
 		case eventlog.Event:
-			all = append(all, s.Position)
+			all = append(all, s.Raw)
 		case eventlog.CaughtUp:
 			return all
 		}
