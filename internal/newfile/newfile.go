@@ -1,5 +1,5 @@
-// Package newfile makes files where anybody else may have some: it writes over nothing that is there, and removes nothing
-// that it has not made, whoever comes in between.
+// Package newfile makes files where anybody else may have some: it writes over nothing that is there, and removes
+// nothing that it has not made, whoever comes in between.
 package newfile
 
 import (
@@ -21,8 +21,8 @@ var (
 		"off; then remove it")
 )
 
-// Make has a file filled under another name, syncs it and then gives it its own: it is there whole or not at all, and is
-// its owner's alone. Errors: [ErrTaken], [ErrPartial].
+// Make has a file filled under another name, syncs it and then gives it its own: it is there whole or not at all, and
+// is its owner's alone. Errors: [ErrTaken], [ErrPartial].
 func Make(file string, fill func(partial string) error) error {
 	if err := Free(file); err != nil {
 		return err
