@@ -62,7 +62,7 @@ func TestCommands_through_a_faulty_way_happen_once(t *testing.T) {
 // newFaultyRig is a rig whose way to the store is a proxy, and whose node is a process that can be killed.
 func newFaultyRig(t *testing.T) (*rig, *storetest.Proxy, *storetest.Process) {
 	t.Helper()
-	dir := folder(t)
+	dir := storetest.Folder(t)
 	node := storetest.NewProcess(t, dir)
 	proxy := storetest.NewProxy(t, filepath.Join(dir, "proxy.sock"), filepath.Join(dir, socketFile))
 	return newRigOn(t, proxy.Path), proxy, node

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"prelude/internal/eventlog"
 	"prelude/internal/eventlog/eventlogtest"
 	"prelude/internal/eventstore"
+	"prelude/internal/eventstore/storetest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -95,7 +95,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	dir := folder(t)
+	dir := storetest.Folder(t)
 	node, err := startNode(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
@@ -128,20 +128,6 @@ const socketFile = "node.sock"
 
 func startNode(ctx context.Context, dir string) (*esnode.Node, error) {
 	return esnode.Start(ctx, esnode.Config{Dir: dir, Socket: filepath.Join(dir, socketFile)})
-}
-
-func folder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "cmd") // t.TempDir is too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // over is an engine over a log, with nothing in its memory.

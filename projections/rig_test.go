@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"prelude/internal/eventlog"
 	"prelude/internal/eventlog/eventlogtest"
 	"prelude/internal/eventstore"
+	"prelude/internal/eventstore/storetest"
 	"prelude/internal/pgserver/pgtest"
 	"prelude/internal/postgres"
 	"prelude/migrations"
@@ -60,18 +60,14 @@ func newLog(t testing.TB) *eventlog.Log {
 
 func newNode(t testing.TB) (*eventlog.Log, *node) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "prj") // t.TempDir is too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := &node{t: t, dir: dir}
+	n := &node{t: t, dir: storetest.Folder(t)}
 	n.start()
 	store, err := eventstore.Open(eventstore.Config{Socket: n.socket()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(store.Close(), n.running.Close(), os.RemoveAll(dir)); err != nil {
+		if err := errors.Join(store.Close(), n.running.Close()); err != nil {
 			t.Error(err)
 		}
 	})

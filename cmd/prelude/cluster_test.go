@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"prelude/internal/esnode"
+	"prelude/internal/eventstore/storetest"
 	"prelude/internal/pgserver/pgtest"
 	"prelude/internal/postgres"
 )
@@ -29,17 +30,14 @@ type shared struct {
 // newShared is a node on loopback, a database, and a master key.
 func newShared(t *testing.T) *shared {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "two") // t.TempDir is too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := storetest.Folder(t)
 	node, err := esnode.Start(context.Background(), esnode.Config{Dir: dir, Socket: filepath.Join(dir, "node.sock"),
 		Listen: "127.0.0.1:0"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(node.Close(), os.RemoveAll(dir)); err != nil {
+		if err := node.Close(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -3,7 +3,6 @@ package esnode
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -14,16 +13,14 @@ import (
 
 	"prelude/internal/eventlog"
 	"prelude/internal/eventstore"
+	"prelude/internal/eventstore/storetest"
 	"prelude/test/speed"
 )
 
 // guarded is a node with the guard before it, as the application has it.
 func guarded(t *testing.T) (*Node, *eventstore.Store) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "speed") // t.TempDir is too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := storetest.Folder(t)
 	socket := filepath.Join(dir, "node.sock")
 	node, err := Start(context.Background(), Config{Dir: dir, Socket: socket})
 	if err != nil {
@@ -34,7 +31,7 @@ func guarded(t *testing.T) (*Node, *eventstore.Store) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for _, err := range []error{store.Close(), node.Close(), os.RemoveAll(dir)} {
+		for _, err := range []error{store.Close(), node.Close()} {
 			if err != nil {
 				t.Error(err)
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -33,7 +32,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: folder(t)}
+	r := &rig{t: t, dir: storetest.Folder(t)}
 	r.start()
 	t.Cleanup(func() {
 		if err := r.node.Close(); err != nil {
@@ -47,7 +46,7 @@ func newRig(t *testing.T) *rig {
 // newMortalRig is a rig whose node is a process of its own, so that it can be killed.
 func newMortalRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t: t, dir: folder(t)}
+	r := &rig{t: t, dir: storetest.Folder(t)}
 	r.process = storetest.NewProcess(t, r.dir)
 	r.connect()
 	return r
@@ -61,20 +60,6 @@ func TestNode(t *testing.T) {
 }
 
 const socketFile = "node.sock"
-
-func folder(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "guard") // t.TempDir is too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
 
 func (r *rig) connect() {
 	r.t.Helper()

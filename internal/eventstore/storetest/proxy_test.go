@@ -5,7 +5,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,15 +15,7 @@ import (
 // echo is a store that says what it hears, and tells the test too.
 func echo(t *testing.T) (p *storetest.Proxy, heard <-chan string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "way") // t.TempDir is too long a name for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := storetest.Folder(t)
 	l, err := net.Listen("unix", filepath.Join(dir, "store"))
 	if err != nil {
 		t.Fatal(err)
