@@ -142,8 +142,7 @@ func (s *server) wire(producer session.Producer) {
 		Readers: looked{s.engine, s.progress, s.readers}, LogID: s.logID, Version: version,
 		Ready: s.wrong, Stopping: s.stopping, Logger: s.logger,
 	}
-	s.api.Authn = authn.New(read, func(ctx context.Context) { s.api.AtEnd(ctx, projections.Rights) },
-		s.progress.Watched)
+	s.api.Authn = authn.New(read, s.api.KnowsRights, s.progress.Watched)
 	e.Watched, s.vault.Watched = s.progress.Watched, s.progress.Watched
 	s.http = &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}

@@ -188,7 +188,7 @@ func (s *Server) turn(ctx context.Context, in *postMessageIn, posted commands.Po
 	}
 	m, err := s.Read.Message(ctx, in.Who, posted.Message)
 	if errors.Is(err, domain.ErrNotFound) {
-		s.AtEnd(ctx, viewsReader) // a repeat may be faster than the view
+		s.atEnd(ctx, viewsReader) // a repeat may be faster than the view
 		m, err = s.Read.Message(ctx, in.Who, posted.Message)
 	}
 	if err != nil {

@@ -83,6 +83,8 @@ func toProblem(err error) (p *Problem, fault bool) {
 		p = problem(http.StatusUnauthorized, "unauthenticated", "A valid API key is needed: Authorization: Bearer …")
 		p.headers.Set("WWW-Authenticate", "Bearer")
 		return p, false
+	case errors.Is(err, authn.ErrBehind):
+		return unavailable("Whether the API key is valid is not known yet."), false
 	case errors.Is(err, eventlog.ErrUnavailable):
 		return unavailable("The event store does not answer; nothing was lost, and nothing was acknowledged."), true
 	case errors.Is(err, context.DeadlineExceeded):

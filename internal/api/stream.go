@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -65,7 +66,7 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 	if !mine && closed == 0 {
 		return &source{ended: &m, far: &p, who: who}, nil
 	}
-	s.AtEnd(ctx, viewsReader)
+	s.atEnd(ctx, viewsReader)
 	m, err = s.Read.Reply(ctx, who, id)
 	return &source{ended: &m}, err
 }
@@ -77,17 +78,25 @@ func (s *Server) replyAtEnd(ctx context.Context, who domain.Principal, id domain
 	if !errors.Is(err, domain.ErrNotFound) || !domain.ValidID(domain.ReplyPrefix, string(id)) {
 		return m, err
 	}
-	s.AtEnd(ctx, viewsReader)
+	s.atEnd(ctx, viewsReader)
 	return s.Read.Reply(ctx, who, id)
 }
 
-// AtEnd waits, for a moment, until a reader has reached the log's end of now.
-func (s *Server) AtEnd(ctx context.Context, reader string) {
-	ctx, cancel := context.WithTimeout(ctx, waitOwn)
+// atEnd waits, for a moment, until a reader has reached the log's end of now.
+func (s *Server) atEnd(ctx context.Context, reader string) {
+	s.reachEnd(ctx, reader, waitOwn)
+}
+
+// KnowsRights waits until all is known of rights that has happened; false: it was not in time.
+func (s *Server) KnowsRights(ctx context.Context) bool {
+	return s.reachEnd(ctx, rightsReader, waitAsked)
+}
+
+func (s *Server) reachEnd(ctx context.Context, reader string, limit time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if head, err := s.Log.Head(ctx); err == nil {
-		s.Progress.Wait(ctx, reader, head)
-	}
+	head, err := s.Log.Head(ctx)
+	return err == nil && s.Progress.Wait(ctx, reader, head)
 }
 
 func (src *source) body() messageBody {

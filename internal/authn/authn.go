@@ -26,6 +26,9 @@ type Keys interface {
 // ErrUnauthenticated: no key, or not one that is valid. Which of it, is not said.
 var ErrUnauthenticated = errors.New("a valid API key is needed")
 
+// ErrBehind: there is no such key, as far as is known, but not all is known yet that has happened.
+var ErrBehind = errors.New("whether the API key is valid is not known yet")
+
 // keep is how long a key is believed without asking again, while the live subscription tells of changes.
 const keep = 5 * time.Minute
 
@@ -35,9 +38,10 @@ const patience = 2 * time.Second
 // Authenticator knows callers by their API keys.
 type Authenticator struct {
 	Keys Keys
-	// Behind waits until the reader of rights has reached the log's end, for a key that was issued just now.
-	Behind func(ctx context.Context)
-	Now    func() time.Time
+	// CatchUp waits until the reader of rights has reached the log's end, for a key that was issued just now; false: it
+	// has not.
+	CatchUp func(ctx context.Context) bool
+	Now     func() time.Time
 	// Watched says that a revocation would be told at once; else nothing is believed without asking.
 	Watched func() bool
 	forgot  atomic.Uint64                           // how often all was forgotten
@@ -50,8 +54,8 @@ type Authenticator struct {
 }
 
 // New returns an authenticator over keys.
-func New(keys Keys, behind func(context.Context), watched func() bool) *Authenticator {
-	return &Authenticator{Keys: keys, Behind: behind, Now: time.Now, Watched: watched,
+func New(keys Keys, catchUp func(context.Context) bool, watched func() bool) *Authenticator {
+	return &Authenticator{Keys: keys, CatchUp: catchUp, Now: time.Now, Watched: watched,
 		open: map[domain.APIKeyID]map[uint64]context.CancelFunc{},
 		revoked: otter.Must(&otter.Options[domain.APIKeyID, struct{}]{MaximumSize: 100_000,
 			ExpiryCalculator: otter.ExpiryWriting[domain.APIKeyID, struct{}](keep)}),
@@ -119,8 +123,10 @@ func (a *Authenticator) credential(ctx context.Context, id domain.APIKeyID) (dom
 	}
 	forgot := a.forgot.Load()
 	c, err := a.Keys.Credential(ctx, id)
-	if errors.Is(err, domain.ErrNotFound) && a.Behind != nil {
-		a.Behind(ctx)
+	if errors.Is(err, domain.ErrNotFound) && a.CatchUp != nil {
+		if caughtUp := a.CatchUp(ctx); !caughtUp {
+			return c, ErrBehind
+		}
 		c, err = a.Keys.Credential(ctx, id)
 	}
 	if err == nil {

@@ -216,10 +216,22 @@ func TestKey_that_was_issued_just_now_is_looked_for_once_more(t *testing.T) {
 	c := r.book.keys[keyID]
 	delete(r.book.keys, keyID)
 	waited := 0
-	r.Behind = func(context.Context) {
+	caughtUp := false
+	r.CatchUp = func(context.Context) bool {
 		waited++
-		r.book.keys[keyID] = c
+		if caughtUp {
+			r.book.keys[keyID] = c
+		}
+		return caughtUp
 	}
+	// Where not all is known yet, it is not said that the key is wrong.
+	if _, err := r.Authenticate(t.Context(), "Bearer "+token); !errors.Is(err, ErrBehind) {
+		t.Errorf("before it has caught up: %v", err)
+	}
+	if !r.Valid(t.Context(), keyID) {
+		t.Error("a stream under it is ended")
+	}
+	caughtUp, waited, r.book.asked = true, 0, 0
 	r.accepts()
 	r.accepts()
 	if waited != 1 {
