@@ -65,12 +65,12 @@ func TestStrangers(t *testing.T) {
 	}{
 		"copy_from_a_web_server":     {from, foreignWeb(t, false) + "?tls=false", "speaks HTTP/1"},
 		"copy_from_TLS_plainly":      {from, foreignWeb(t, true) + "?tls=false", "the address says tls=false"},
-		"copy_from_a_foreign_gRPC":   {from, foreignGRPC(t) + "?tls=false", "speaks gRPC, and is no event store"},
+		"copy_from_a_foreign_gRPC":   {from, foreignGRPC(t) + "?tls=false", "speaks HTTP/2, and is no event store"},
 		"copy_to_a_web_server":       {to, foreignWeb(t, false) + "?tls=false", "speaks HTTP/1"},
-		"copy_to_a_foreign_gRPC":     {to, foreignGRPC(t) + "?tls=false", "speaks gRPC, and is no event store"},
+		"copy_to_a_foreign_gRPC":     {to, foreignGRPC(t) + "?tls=false", "speaks HTTP/2, and is no event store"},
 		"serve_on_a_web_server":      {serve, foreignWeb(t, false) + "?tls=false", "speaks HTTP/1"},
 		"serve_on_TLS_plainly":       {serve, foreignWeb(t, true) + "?tls=false", "the address says tls=false"},
-		"serve_on_a_foreign_gRPC":    {serve, foreignGRPC(t) + "?tls=false", "speaks gRPC, and is no event store"},
+		"serve_on_a_foreign_gRPC":    {serve, foreignGRPC(t) + "?tls=false", "speaks HTTP/2, and is no event store"},
 		"serve_on_another_of_HTTP/2": {serve, foreignWeb(t, true) + "?tlsVerifyCert=false", "is no event store"},
 	}
 	t.Run("each", func(t *testing.T) {

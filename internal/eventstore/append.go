@@ -69,7 +69,7 @@ func (s *Store) attempt(
 	left, err := a.do(ctx, stream, expected, events)
 	switch {
 	case errors.Is(err, errSilent):
-		a.cancel() // it may be this call alone that is broken
+		a.cancel(errSilent) // it may be this call alone that is broken
 		s.doubt(l)
 	case errors.Is(err, errLate):
 		// Others are answered: the store is slow with this one, or has dropped it, as some do with a

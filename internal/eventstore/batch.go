@@ -24,7 +24,7 @@ import (
 // back. Stores carry out those of one stream in the order in which they come.
 type appends struct {
 	call   api.Streams_BatchAppendClient
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	salt   int64 // of the ids by which answers are known
 	queue  chan *api.BatchAppendReq
 
@@ -33,8 +33,10 @@ type appends struct {
 	waiting map[int64]chan<- outcome
 	bytes   int // of those that wait
 	quiet   quiet
-	err     error         // why the call ended
-	ended   chan struct{} // closed when it has
+
+	answered bool          // that any append was
+	err      error         // why the call ended
+	ended    chan struct{} // closed when it has
 }
 
 type outcome struct {
@@ -60,10 +62,10 @@ func (l *link) open(s *Store) (*appends, error) {
 	if a := l.appends; a != nil && a.why() == nil {
 		return a, nil
 	}
-	ctx, cancel := context.WithCancel(s.closed)
+	ctx, cancel := context.WithCancelCause(s.closed)
 	call, err := api.NewStreamsClient(l.conn).BatchAppend(ctx)
 	if err != nil {
-		cancel()
+		cancel(nil)
 		return nil, fmt.Errorf("begin to append: %w", err)
 	}
 	id := uuid.New()
@@ -75,11 +77,11 @@ func (l *link) open(s *Store) (*appends, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed.Err() != nil {
-		cancel()
+		cancel(nil)
 		return nil, errClosed
 	}
 	s.work.Go(func() { a.send(ctx) })
-	s.work.Go(a.receive)
+	s.work.Go(func() { a.receive(ctx) })
 	l.appends = a
 	return a, nil
 }
@@ -99,6 +101,9 @@ func (a *appends) do(
 	answer, size := make(chan outcome, 1), 0
 	for i := range events {
 		size += sizeOf(&events[i])
+	}
+	if err := ctx.Err(); err != nil {
+		return eventlog.Appended{}, err
 	}
 	n, patience := a.begin(answer, size)
 	o := a.wait(ctx, patience, answer, a.parts(n, options(ctx, stream, expected, patience), events))
@@ -134,7 +139,12 @@ func (a *appends) wait(
 ) outcome {
 	late := time.NewTimer(patience)
 	defer late.Stop()
-	queue := a.queue
+	queue, all := a.queue, len(parts)
+	defer func() {
+		if n := len(parts); n > 0 && n < all {
+			a.cancel(errCut) // else the store keeps the parts that it has for as long as the call lasts
+		}
+	}()
 	for {
 		var next *api.BatchAppendReq
 		if len(parts) == 0 {
@@ -146,6 +156,7 @@ func (a *appends) wait(
 		case queue <- next:
 			parts = parts[1:]
 		case o := <-answer:
+			parts = nil // what is not sent of it, the store does not wait for
 			return o
 		case <-a.ended:
 			return outcome{err: a.why()}
@@ -226,12 +237,16 @@ func (a *appends) send(ctx context.Context) {
 }
 
 // receive hands out answers until the call ends.
-func (a *appends) receive() {
-	defer a.cancel()
+func (a *appends) receive(ctx context.Context) {
+	defer a.cancel(nil)
 	for {
 		r, err := a.call.Recv()
 		if err != nil {
-			a.end(readable(err, a.call.Trailer()))
+			err = readable(err, a.call.Trailer())
+			if cause := context.Cause(ctx); errors.Is(cause, errSilent) || errors.Is(cause, errCut) {
+				err = cause // ours: the connection may be well
+			}
+			a.end(err)
 			return
 		}
 		id := r.GetCorrelationId().GetStructured()
@@ -240,6 +255,7 @@ func (a *appends) receive() {
 		}
 		a.mu.Lock()
 		a.quiet.heard()
+		a.answered = true
 		answer := a.waiting[id.GetLeastSignificantBits()]
 		delete(a.waiting, id.GetLeastSignificantBits())
 		a.mu.Unlock()
@@ -249,9 +265,14 @@ func (a *appends) receive() {
 	}
 }
 
+// end notes why the call ended. Where appends were answered on it before, its end refuses none of those under way: they
+// may have been done.
 func (a *appends) end(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if a.answered && kindOf(err) == refused {
+		err = errors.New(err.Error())
+	}
 	a.err = fmt.Errorf("the call for appends ended: %w", err)
 	close(a.ended)
 }

@@ -1,5 +1,6 @@
-// Package eventstore is the guard around the official EventStoreDB client: the only package that
-// imports it, and the program's only way to an event store, embedded or not.
+// Package eventstore is the guard around the official EventStoreDB client: the only package of the
+// program that uses it, of which the embedded node knows the messages alone, and the program's only way
+// to an event store, embedded or not.
 //
 // Of the client it takes the connection string, the messages and the calls. It leaves out the
 // client's own management of connections, which dies for good when the server is away for more than

@@ -31,6 +31,8 @@ var (
 	errNotLeader = errors.New("the node is not the leader")
 	// errSilent ends a call that gave no answer for too long.
 	errSilent = errors.New("the event store was silent")
+	// errCut ends a call of which one who left has sent a part of an append alone.
+	errCut = errors.New("an append was given up half sent")
 	// errLate ends an attempt that got no answer for too long, while others did.
 	errLate = errors.New("the event store's answer is late")
 )

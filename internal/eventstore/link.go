@@ -53,7 +53,7 @@ func (l *link) close() {
 	a := l.appends
 	l.mu.Unlock()
 	if a != nil {
-		a.cancel()
+		a.cancel(nil)
 	}
 	_ = l.conn.Close() // its one error says that it is closed already
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,8 +12,11 @@ import (
 	"time"
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"prelude/internal/eventlog"
+	"prelude/internal/eventstore"
 	"prelude/internal/eventstore/storetest"
 )
 
@@ -70,10 +74,7 @@ func TestAppend_that_is_late_leaves_the_others(t *testing.T) {
 			} else {
 				others.Add(1)
 			}
-			err = s.Send(&api.BatchAppendResp{CorrelationId: req.GetCorrelationId(),
-				Result: &api.BatchAppendResp_Success_{Success: &api.BatchAppendResp_Success{
-					CurrentRevisionOption: &api.BatchAppendResp_Success_CurrentRevision{CurrentRevision: 0}}}})
-			if err != nil {
+			if err := s.Send(stored(req)); err != nil {
 				return err
 			}
 		}
@@ -164,4 +165,117 @@ func short(ctx context.Context, t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(ctx, 400*time.Millisecond)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// Who gives up an append half sent leaves nothing of it in the store, and its end is no refusal of what others append.
+func TestAppend_that_is_given_up_half_sent(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var parts []eventlog.Proposed
+	for range 3 {
+		parts = append(parts, event("large.v1", `{"a":"`+strings.Repeat("x", 700<<10)+`"}`))
+	}
+	for i := range 200 { // the node keeps 64 MiB of what is not whole
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, err := r.store.Append(ctx, fmt.Sprint("large-", i), eventlog.None, parts)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}()
+		cancel()
+		<-ended
+		if _, err := r.store.Append(r.ctx(), "small", eventlog.Revision(i)-1, events(1)); err != nil {
+			t.Fatalf("after %d that were given up, another's is: %v", i+1, err)
+		}
+	}
+}
+
+// A call that ends with a refusal, after it has answered some, does not refuse the others: they are appended on the next.
+func TestAppend_on_a_call_that_ends_with_a_refusal(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int64
+	o := &odd{append: func(s api.Streams_BatchAppendServer) error {
+		first := calls.Add(1) == 1
+		for n := 0; ; n++ {
+			req, err := s.Recv()
+			if err != nil {
+				return nil //nolint:nilerr // the client has left
+			}
+			if first && n == 1 {
+				return status.Error(codes.PermissionDenied, "not any more")
+			}
+			if err := s.Send(stored(req)); err != nil {
+				return err
+			}
+		}
+	}}
+	s := to(t, "esdb://"+serve(t, o)+"?tls=false")
+	for i := range 3 {
+		if _, err := s.Append(within(t, 10*time.Second), fmt.Sprint("s-", i), eventlog.None, events(1)); err != nil {
+			t.Errorf("append %d: %v", i, err)
+		}
+	}
+	if calls.Load() != 2 {
+		t.Errorf("%d calls", calls.Load())
+	}
+}
+
+// stored says that a new stream has its first event.
+func stored(req *api.BatchAppendReq) *api.BatchAppendResp {
+	return &api.BatchAppendResp{CorrelationId: req.GetCorrelationId(),
+		Result: &api.BatchAppendResp_Success_{Success: &api.BatchAppendResp_Success{
+			CurrentRevisionOption: &api.BatchAppendResp_Success_CurrentRevision{CurrentRevision: 0}}}}
+}
+
+// A call that is silent is ended, and the connection, which answers, is kept for all who wait.
+func TestStore_keeps_a_connection_that_answers(t *testing.T) {
+	t.Parallel()
+	o := &odd{append: func(s api.Streams_BatchAppendServer) error {
+		<-s.Context().Done()
+		return nil
+	}}
+	var said lines
+	s, err := eventstore.Open(eventstore.Config{Address: "esdb://" + serve(t, o) + "?tls=false",
+		Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := within(t, 7*time.Second)
+	var all sync.WaitGroup
+	for i := range 3 {
+		all.Go(func() {
+			<-time.After(time.Duration(i) * time.Second)
+			if _, err := s.Append(ctx, "s", eventlog.None, events(1)); !errors.Is(err, eventlog.ErrUnavailable) {
+				t.Errorf("it answers %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if text := said.String(); strings.Contains(text, "connection replaced") {
+		t.Errorf("it was replaced:\n%s", text)
+	}
+}
+
+// lines are what is logged.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
 }

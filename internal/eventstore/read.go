@@ -203,7 +203,7 @@ func (s *Store) receive(
 	})
 	end, quiet := errors.Is(err, io.EOF), time.Duration(0)
 	if !heard {
-		quiet = l.answered(end)
+		quiet = l.answered(end || kindOf(err) != transport && ctx.Err() == nil)
 	}
 	switch {
 	case end:

@@ -21,7 +21,7 @@ import (
 
 // What an address may lead to that is no event store, or not one that is spoken to in the right way.
 var (
-	errNoStore  = answers("gRPC, and is no event store")
+	errNoStore  = answers("HTTP/2, and is no event store")
 	errWeb      = answers("HTTP/1, and is no event store")
 	errOther    = answers("another protocol, and is no event store")
 	errSecret   = answers("TLS, and the address says tls=false")

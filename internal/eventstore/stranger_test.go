@@ -32,8 +32,8 @@ func TestReady_says_what_is_wrong(t *testing.T) {
 	for what, c := range map[string]struct{ address, want string }{
 		"a store that is too old":           {plainly(serve(t, &odd{old: true})), "21.10 or newer"},
 		"a store that knows no features":    {plainly(foreign(t, nil, true)), "21.10 or newer"},
-		"another gRPC server":               {plainly(foreign(t, nil, false)), "speaks gRPC, and is no event store"},
-		"another gRPC server over TLS":      {secretly(foreign(t, own, false)) + trusted, "speaks gRPC, and is no event store"},
+		"another gRPC server":               {plainly(foreign(t, nil, false)), "speaks HTTP/2, and is no event store"},
+		"another gRPC server over TLS":      {secretly(foreign(t, own, false)) + trusted, "speaks HTTP/2, and is no event store"},
 		"a web server":                      {plainly(web(t, nil)), "speaks HTTP/1"},
 		"a web server over TLS":             {secretly(web(t, own)) + trusted, "speaks TLS and not HTTP/2"},
 		"a web server over TLS, plainly":    {plainly(web(t, own)), "the address says tls=false"},
