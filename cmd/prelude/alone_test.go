@@ -2,8 +2,8 @@ package main
 
 import (
 	"errors"
-	"net"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/google/uuid"
@@ -82,15 +82,12 @@ func TestShared_log_names_no_keys_yet(t *testing.T) {
 func TestEmbedded_log_is_left_alone(t *testing.T) {
 	t.Parallel()
 	one := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	one.serve("--node-listen", "127.0.0.1:0")
+	said := regexp.MustCompile(`answers other clients","address":"([^"]+)"`).FindStringSubmatch(one.logs.String())
+	if said == nil {
+		t.Fatalf("where the node answers is not said:\n%s", one.logs)
 	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		t.Fatal(err)
-	}
-	one.serve("--node-listen", address)
+	address := said[1]
 	two := &rig{t: t, data: t.TempDir(), dsn: one.dsn}
 	two.serve("--eventstore", "esdb://"+address+"?tls=false", "--master-key-file", filepath.Join(one.data, "master.key"))
 	one.stop()

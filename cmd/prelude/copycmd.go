@@ -100,8 +100,8 @@ func (c *copying) run(ctx context.Context, s streams) error {
 func (c *copying) report(out io.Writer, id string) {
 	fmt.Fprintf(out, "%d events copied, %d were there already, in %d streams; the log's id is %s\n", c.copied,
 		c.skipped, len(c.digests), id)
-	if c.limitsLeft > 0 {
-		fmt.Fprintf(out, "metadata of %d streams copied, %d of them without events\n", c.limitsLeft, c.bare)
+	if c.limitsKept > 0 {
+		fmt.Fprintf(out, "metadata of %d streams copied, %d of them without events\n", c.limitsKept, c.bare)
 	}
 	fmt.Fprintln(out, "not kept: positions, and the times at which the store took the events")
 	if n := len(c.buried); n > 0 {

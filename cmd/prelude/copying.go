@@ -29,7 +29,7 @@ type copying struct {
 	digests    digests
 	copied     int
 	skipped    int
-	limitsLeft int // metadata that the target has now, of all streams
+	limitsKept int // metadata that the target has now, of all streams
 	bare       int // of them those of streams without events
 	own        int // events of the store's own streams, which are left out
 }

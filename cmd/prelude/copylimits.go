@@ -112,7 +112,7 @@ func (c *copying) finish(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		c.limitsLeft++
+		c.limitsKept++
 		if _, copied := c.digests[name]; !copied {
 			c.bare++
 		}

@@ -170,6 +170,26 @@ func TestCopyCompactedLater(t *testing.T) {
 	sameShown(t, from, to, "thing-acme_1")
 }
 
+// TestCopyCutLater: where the source has lost all that was copied of a stream, and has newer, the copy goes on after that.
+func TestCopyCutLater(t *testing.T) {
+	t.Parallel()
+	from, to := newNodeRig(t), newNodeRig(t)
+	if _, err := identify(t.Context(), from.store); err != nil { // by which the target is known as a copy
+		t.Fatal(err)
+	}
+	from.fill("thing-acme_1", 3)
+	from.fill("thing-acme_2", 3)
+	out, err := from.copyTo(to)
+	copied(t, out, err)
+	from.append("thing-acme_2", 2, "tested", `{"n":3}`)
+	from.append("thing-acme_2", 3, "tested", `{"n":4}`)
+	from.append("$$thing-acme_2", eventlog.None, "$metadata", `{"$maxCount":1}`)
+	from.compact()
+	out, err = from.copyTo(to)
+	copied(t, out, err)
+	sameShown(t, from, to, "thing-acme_1", "thing-acme_2")
+}
+
 // TestCopyMetadata: metadata are copied of each stream that has any, as they are where they can be.
 func TestCopyMetadata(t *testing.T) {
 	t.Parallel()

@@ -98,6 +98,12 @@ func (c *copying) refuseServed(ctx context.Context) error {
 
 // refuseOthers holds the ends of the target's streams, and which of them have metadata, against the source.
 func (c *copying) refuseOthers(ctx context.Context) error {
+	ids, err := c.identities(ctx)
+	if err != nil {
+		return err
+	}
+	// A copy that came to its end has the source's id among its own.
+	complete := len(ids[0]) > 0 && slices.Contains(ids[1], ids[0][0])
 	unknown, limited, seen := maps.Clone(c.there), maps.Clone(c.limited), map[string]bool{}
 	for e, err := range c.from.ReadAll(ctx, 0, eventlog.Forwards, 0) {
 		if err != nil {
@@ -114,9 +120,10 @@ func (c *copying) refuseOthers(ctx context.Context) error {
 			if !seen[e.Stream] && e.Revision > 0 {
 				delete(limited, e.Stream) // they hide what stands for the events before
 			}
+			cut := complete && !seen[e.Stream] && end.revision < e.Revision // what was copied is gone from the source
 			seen[e.Stream] = true
 			stands := ok && end.revision < e.Revision && end.id == fillerID(e.Stream, end.revision)
-			if stands || end == (place{e.Revision, e.ID}) {
+			if cut || stands || end == (place{e.Revision, e.ID}) {
 				delete(unknown, e.Stream)
 			}
 		}

@@ -129,8 +129,8 @@ func (p *parts) compareVault(ctx context.Context) error {
 	return err
 }
 
-// newKeys is unknownKeys after what the last start has gone through: while a vault is in use it makes the keys that are
-// named.
+// newKeys is unknownKeys after what was gone through already, by a start or, once an hour, by a server: a vault that is
+// in use makes the keys that are named.
 func newKeys(ctx context.Context, log *eventlog.Log, logID string, q vault.Querier,
 ) (named int, lacking []domain.KeyID, err error) {
 	after, err := vault.Applied(ctx, q, logID)

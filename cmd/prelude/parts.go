@@ -113,6 +113,9 @@ func (p *parts) startNode(ctx context.Context, socket string, alone bool) error 
 		return fmt.Errorf("start the event node: %w", err)
 	}
 	p.node = node
+	if p.cfg.NodeListen != "" {
+		p.logger.Info("the event node answers other clients", "address", node.Addr())
+	}
 	p.onClose(node.Close)
 	return nil
 }
@@ -246,6 +249,22 @@ func (p *parts) startPostgres(ctx context.Context) error {
 var errNoVault = errors.New("the vault is empty and the log is not: put the vault's newest backup back with prelude " +
 	"vault restore, or, if there is none, end what the log holds with prelude vault give-up")
 
+// unbegun refuses a log in which an org was founded. A store may hold what is not ours.
+func (p *parts) unbegun(ctx context.Context) error {
+	orgs := eventlog.Filter{Prefixes: []string{eventlog.OrgCategory + "-"}}
+	for signal, err := range p.log.Store.Subscribe(ctx, 0, orgs) {
+		switch {
+		case err != nil:
+			return fmt.Errorf("look for orgs in the log: %w", err)
+		case signal.Kind == eventlog.CaughtUp:
+			return nil
+		case signal.Kind == eventlog.Event:
+			return errNoVault
+		}
+	}
+	return ctx.Err()
+}
+
 // openVault opens the vault with the master key. Lost: it may be empty beside a log that is not.
 func (p *parts) openVault(ctx context.Context, lost bool) error {
 	fresh, err := vault.Fresh(ctx, p.pool)
@@ -253,12 +272,8 @@ func (p *parts) openVault(ctx context.Context, lost bool) error {
 		return fmt.Errorf("look at the vault: %w", err)
 	}
 	if fresh && !lost {
-		named, _, err := unknownKeys(ctx, p.log, 0, p.pool) // a store may hold what is not ours, or is not sealed
-		if err != nil {
+		if err := p.unbegun(ctx); err != nil {
 			return err
-		}
-		if named > 0 {
-			return errNoVault
 		}
 	}
 	if err := p.cfg.folder(); err != nil {

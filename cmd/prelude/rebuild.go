@@ -63,18 +63,24 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}
-	cut, err := projections.Cut(ctx, p.pool, p.log)
-	if err == nil {
-		err = postgres.Owned(ctx, p.dsn, slices.Concat(projections.Drop(), projections.Build(), cut)...)
-	}
-	if err == nil {
-		err = adopt(ctx, p, s)
-	}
-	if err == nil {
-		err = vault.Unapply(ctx, p.pool)
-	}
-	if err == nil && cfg.OpenSearchURL != "" {
-		err = dropIndex(ctx, p)
+	for _, step := range []func() error{
+		func() error {
+			cut, err := projections.Cut(ctx, p.pool, p.log)
+			if err != nil {
+				return err
+			}
+			return postgres.Owned(ctx, p.dsn, slices.Concat(projections.Drop(), projections.Build(), cut)...)
+		},
+		func() error { return adopt(ctx, p, s) },
+		func() error { return vault.Unapply(ctx, p.pool) },
+		func() error { return dropIndex(ctx, p) },
+	} {
+		if err == nil {
+			err = p.place.Held(ctx)
+		}
+		if err == nil {
+			err = step()
+		}
 	}
 	if err == nil {
 		_, err = fmt.Fprintln(s.out, "dropped; the next serve builds it anew")
@@ -97,6 +103,9 @@ func adopt(ctx context.Context, p *parts, s streams) error {
 }
 
 func dropIndex(ctx context.Context, p *parts) error {
+	if p.cfg.OpenSearchURL == "" {
+		return nil
+	}
 	index, err := search.Open(search.Config{URL: p.cfg.OpenSearchURL, Prefix: p.cfg.OpenSearchPrefix,
 		Logger: p.logger})
 	if err != nil {

@@ -62,6 +62,9 @@ func (c vaultRestoreCmd) Run(ctx context.Context, cfg *Config, s streams) error 
 		if err != nil {
 			return err
 		}
+		if err := p.place.Held(ctx); err != nil {
+			return err
+		}
 		r, err := vault.Restore(ctx, p.pool, key, c.File, ids, erased)
 		if err != nil {
 			return err
@@ -79,6 +82,9 @@ func (c vaultRotateCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return withVault(ctx, cfg, s, true, func(p *parts) error {
 		// The backup that a vault lacks keys of would be of another master key afterwards.
 		if err := p.openWhole(ctx); err != nil {
+			return err
+		}
+		if err := p.place.Held(ctx); err != nil {
 			return err
 		}
 		keys, err := p.vault.Rotate(ctx, cfg.masterKey())
@@ -105,6 +111,9 @@ func (c vaultGiveUpCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 		what := "are lacking: with --yes what is sealed under them is given up for ever; nothing was changed"
 		if c.Yes {
 			if err := p.openVault(ctx, true); err != nil {
+				return err
+			}
+			if err := p.place.Held(ctx); err != nil {
 				return err
 			}
 			if err := p.vault.GiveUp(ctx, lacking); err != nil {

@@ -21,8 +21,9 @@ var (
 		"off; then remove it")
 )
 
-// Make has a file filled under another name, syncs it and then gives it its own: it is there whole or not at all, and
-// is its owner's alone. Errors: [ErrTaken], [ErrPartial].
+// Make has a file filled under another name, syncs it and then gives it its own: it is there whole or not at all (where
+// the file system knows no second names, a kill in the last moment may leave it empty), and is its owner's alone.
+// Errors: [ErrTaken], [ErrPartial].
 func Make(file string, fill func(partial string) error) error {
 	if err := Free(file); err != nil {
 		return err

@@ -51,8 +51,8 @@ var ErrInstance = errors.New("another prelude on this database runs as this inst
 	"killed on another machine, start again half a minute later")
 
 // ErrReplaced: this instance has no place among the others any more.
-var ErrReplaced = errors.New("another process runs as this instance, or a command that has to be alone ran while " +
-	"this one was cut off from the database: start it again")
+var ErrReplaced = errors.New("another process runs as this instance, or, while this one was cut off from the " +
+	"database, a command ran that has to be alone, or the database was put back from before: start it again")
 
 // Announce enters this instance in the register. An entry of the same data folder is one of before: who has the folder
 // now knows that the process of then is gone. Its boot is later than that one's, whatever the clock says.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func taken(t *testing.T, p *Place, err error) *Place {
@@ -77,11 +79,7 @@ func TestPlace_is_taken_again_after_an_outage(t *testing.T) {
 // Who was cut off while another had all of the database does not go on, neither meanwhile nor afterwards.
 func TestPlace_is_lost_to_who_has_been_alone(t *testing.T) {
 	t.Parallel()
-	pool, dsn := migrated(t)
-	i := register(pool, "cut", "one", 1)
-	if err := i.Announce(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	_, dsn := migrated(t)
 	p, err := Share(t.Context(), dsn)
 	mine := taken(t, p, err)
 	p, err = Share(t.Context(), dsn)
@@ -93,11 +91,32 @@ func TestPlace_is_lost_to_who_has_been_alone(t *testing.T) {
 		t.Errorf("meanwhile: %v", err)
 	}
 	left(t, alone)
-	if err := i.Run(t.Context()); !errors.Is(err, ErrReplaced) {
+	if err := mine.Keep(t.Context(), slog.New(slog.DiscardHandler)); !errors.Is(err, ErrReplaced) {
 		t.Errorf("afterwards: %v", err)
 	}
-	if err := i.Announce(t.Context()); err != nil || i.beat(t.Context()) != nil {
+	p, err = Share(t.Context(), dsn)
+	again := taken(t, p, err)
+	if err := again.hold(t.Context()); err != nil {
 		t.Errorf("started again: %v", err)
+	}
+}
+
+// Who is alone can ask whether it is so still.
+func TestPlace_of_one_alone_that_is_cut_off(t *testing.T) {
+	t.Parallel()
+	_, dsn := migrated(t)
+	p, err := Alone(t.Context(), dsn)
+	alone := taken(t, p, err)
+	if err := alone.Held(t.Context()); err != nil {
+		t.Error(err)
+	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cutOff(t, alone, &Place{conn: conn})
+	if err := errors.Join(alone.Held(t.Context()), conn.Close(t.Context())); !errors.Is(err, ErrLost) {
+		t.Errorf("cut off: %v", err)
 	}
 }
 
