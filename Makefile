@@ -23,14 +23,14 @@ build: ## Build the program into .bin.
 
 test: ## Set up what is missing and run all tests, with the race detector.
 	@deploy/setup test
-	internal/search/node/with $(GO) test -race -timeout 25m ./...
+	internal/search/node/with $(GO) test -race -timeout 15m ./...
 
 torture: ## Run the tests of what takes long in their long form, at the bounds that are promised, and print the figures.
 	@deploy/setup test
 	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m -skip TestSpeed ./internal/eventstore ./internal/esnode ./test/conformance
 	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m ./commands
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestFence|TestRows|TestUnpark|TestVersions|TestPeers|TestStalled' ./projections
-	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover|TestNodeKilled' ./cmd/prelude
+	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover|TestNodeKilled|TestStoreOutages|TestEraseElsewhere' ./cmd/prelude
 
 bench: ## Measure how fast it is, beside baselines of the same run, and print the table.
 	@deploy/setup run

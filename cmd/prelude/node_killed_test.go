@@ -55,42 +55,78 @@ func TestNodeKilled(t *testing.T) {
 		rounds = 20
 	}
 	for round := range rounds {
-		var acknowledged, refused atomic.Int64
-		stop, done := make(chan struct{}), make(chan struct{})
-		go func() { // a client that goes on, each command with a key, until it is done
-			defer close(done)
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				slug := fmt.Sprintf("made-%d-%d", round, n)
-				for a := r.make(slug); a.Status != 201; a = r.make(slug) {
-					if a.Status != 503 || a.Header.Get("Retry-After") == "" {
-						t.Errorf("a command was answered with %d: %s", a.Status, a.Body)
-						return
-					}
-					refused.Add(1)
-				}
-				made = append(made, slug)
-				acknowledged.Add(1)
-			}
-		}()
-		soon(t, "the client works", func() bool { return acknowledged.Load() > 20 })
+		c := r.steadily(t, fmt.Sprintf("made-%d", round))
 		kill()
-		unready := soon(t, "/readyz says that the store is away", func() bool { return r.do("GET", "/readyz", nil).Status == 503 })
+		unready := soon(t, "/readyz says that the store is away", func() bool { return !r.ready() })
 		r.do("GET", "/v1/presets/"+id, nil).want(200)
 		node, _ = alone(t, data, address)
-		ready := soon(t, "/readyz says that all is well", func() bool { return r.do("GET", "/readyz", nil).Status == 200 })
-		before := acknowledged.Load()
-		again := soon(t, "commands are taken", func() bool { return acknowledged.Load() > before })
-		close(stop)
-		<-done
+		ready := soon(t, "/readyz says that all is well", r.ready)
+		again := c.goesOn()
+		made = append(made, c.end()...)
 		t.Logf("round %d: unready after %v, ready %v after the node was back, a command done %v later; %d done, %d refused",
 			round, unready.Round(time.Millisecond), ready.Round(time.Millisecond), again.Round(time.Millisecond),
-			acknowledged.Load(), refused.Load())
+			c.acknowledged.Load(), c.refused.Load())
 	}
+	r.onceEach(t, made)
+}
+
+func (r *rig) ready() bool { return r.do("GET", "/readyz", nil).Status == 200 }
+
+// steady is a client that makes one preset after the other, each with a key, and repeats each until it is made.
+type steady struct {
+	t                     *testing.T
+	acknowledged, refused atomic.Int64
+	made                  []string
+	position              string // of the last
+	stop, done            chan struct{}
+}
+
+// steadily starts such a client, and waits until it works.
+func (r *rig) steadily(t *testing.T, name string) *steady {
+	t.Helper()
+	c := &steady{t: t, stop: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		for n := 0; ; n++ {
+			select {
+			case <-c.stop:
+				return
+			default:
+			}
+			slug := fmt.Sprintf("%s-%d", name, n)
+			a := r.make(slug)
+			for ; a.Status != 201; a = r.make(slug) {
+				if a.Status != 503 || a.Header.Get("Retry-After") == "" {
+					t.Errorf("a command was answered with %d: %s", a.Status, a.Body)
+					return
+				}
+				c.refused.Add(1)
+			}
+			c.made, c.position = append(c.made, slug), a.Header.Get("Prelude-Position")
+			c.acknowledged.Add(1)
+		}
+	}()
+	soon(t, "the client works", func() bool { return c.acknowledged.Load() > 20 })
+	return c
+}
+
+// goesOn waits until one more is made.
+func (c *steady) goesOn() time.Duration {
+	c.t.Helper()
+	before := c.acknowledged.Load()
+	return soon(c.t, "commands are taken", func() bool { return c.acknowledged.Load() > before })
+}
+
+// end stops it and gives what it has made.
+func (c *steady) end() []string {
+	close(c.stop)
+	<-c.done
+	return c.made
+}
+
+// onceEach expects each preset to have been made, once.
+func (r *rig) onceEach(t *testing.T, made []string) {
+	t.Helper()
 	lost, twice := 0, 0
 	for _, slug := range made {
 		switch n := len(r.do("GET", "/v1/presets/"+slug+"/history", nil).want(200).list("data")); {
@@ -100,7 +136,7 @@ func TestNodeKilled(t *testing.T) {
 			twice++
 		}
 	}
-	t.Logf("%d rounds, %d commands acknowledged: lost %d, twice %d", rounds, len(made), lost, twice)
+	t.Logf("%d commands acknowledged: lost %d, twice %d", len(made), lost, twice)
 	if lost+twice > 0 {
 		t.Errorf("lost %d, twice %d", lost, twice)
 	}

@@ -6,15 +6,16 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// Proxy stands between a client and a store on unix sockets, and does what it is told to.
+// Proxy stands between a client and a store, on unix sockets or ports, and does what it is told to.
 type Proxy struct {
-	Path string // where clients come in
+	Path string // where clients come in: a socket's path, or host:port
 
 	t  testing.TB
 	to string
@@ -66,7 +67,7 @@ func (p *pair) close() {
 	})
 }
 
-// NewProxy listens on path and passes on to the socket to, until the test ends.
+// NewProxy listens on path, a socket's or host:port, and passes on to another, until the test ends. Port 0 picks one.
 func NewProxy(t testing.TB, path, to string) *Proxy {
 	t.Helper()
 	p := &Proxy{t: t, Path: path, to: to, pairs: map[*pair]bool{}}
@@ -83,11 +84,12 @@ func NewProxy(t testing.TB, path, to string) *Proxy {
 // Up listens again.
 func (p *Proxy) Up() {
 	p.t.Helper()
-	l, err := net.Listen("unix", p.Path)
+	l, err := net.Listen(network(p.Path), p.Path)
 	if err != nil {
 		p.t.Error(err)
 		return
 	}
+	p.Path = l.Addr().String()
 	p.mu.Lock()
 	p.listener = l
 	p.mu.Unlock()
@@ -110,8 +112,17 @@ func (p *Proxy) Down() {
 	}
 	p.listener = nil
 	p.mu.Unlock()
-	_ = os.Remove(p.Path)
+	if network(p.Path) == "unix" {
+		_ = os.Remove(p.Path)
+	}
 	p.Cut()
+}
+
+func network(address string) string {
+	if filepath.IsAbs(address) {
+		return "unix"
+	}
+	return "tcp"
 }
 
 // Cut closes all connections.
@@ -185,7 +196,7 @@ func (p *Proxy) Connections() int {
 
 // serve passes on what a listener has accepted, unless the way has gone meanwhile.
 func (p *Proxy) serve(l net.Listener, c net.Conn) {
-	s, err := net.Dial("unix", p.to)
+	s, err := net.Dial(network(p.to), p.to)
 	if err != nil {
 		_ = c.Close()
 		return
