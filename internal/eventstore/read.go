@@ -12,6 +12,8 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
@@ -86,8 +88,10 @@ func (s *Store) events(ctx context.Context, first reader) iter.Seq2[eventlog.Raw
 			if r.last != before {
 				pause, since, refusals = firstPause, time.Now(), 0
 			}
-			// A store says "unknown" of some mistakes too, as of a position that is none.
-			if kindOf(err) == ambiguous && ctx.Err() == nil && s.closed.Err() == nil {
+			// A store says "unknown" of some mistakes too, as of a position that is none. That the caller's time is up it
+			// may say before the caller's own clock does.
+			if kindOf(err) == ambiguous && status.Code(err) != codes.DeadlineExceeded && ctx.Err() == nil &&
+				s.closed.Err() == nil {
 				refusals++
 			}
 			if refusals == mostRefusals {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
@@ -136,5 +138,20 @@ func TestSubscribe_to_a_store_that_repeats_itself(t *testing.T) {
 	want := []string{"event 5", "caught up 5", "checkpoint 8", "event 9", "caught up 9", "caught up 9", "event 11"}
 	if !slices.Equal(got, want) {
 		t.Errorf("it gives %q, want %q", got, want)
+	}
+}
+
+// A store that says that the time is up, again and again, is away, and has refused nothing.
+func TestRead_of_a_store_that_says_the_time_is_up(t *testing.T) {
+	t.Parallel()
+	o := &odd{read: func(api.Streams_ReadServer) error { return status.Error(codes.DeadlineExceeded, "too late") }}
+	s := to(t, "esdb://"+serve(t, o)+"?tls=false")
+	for _, err := range s.Read(within(t, 2*time.Second), "s", 0, eventlog.Forwards, 0) {
+		if !errors.Is(err, eventlog.ErrUnavailable) {
+			t.Errorf("it ends with %v", err)
+		}
+	}
+	if n := o.reads.Load(); n <= 3 {
+		t.Errorf("it was asked %d times", n)
 	}
 }
