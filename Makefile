@@ -30,7 +30,7 @@ torture: ## Run the tests of what takes long in their long form, at the bounds t
 	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m -skip TestSpeed ./internal/eventstore ./internal/esnode ./test/conformance
 	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m ./commands
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestFence|TestRows|TestUnpark|TestVersions|TestPeers|TestStalled' ./projections
-	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover|TestNodeKilled|TestStoreOutages|TestEraseElsewhere' ./cmd/prelude
+	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover|TestNodeKilled|TestStoreOutages|TestEraseElsewhere|TestPage' ./cmd/prelude
 
 bench: ## Measure how fast it is, beside baselines of the same run, and print the table.
 	@deploy/setup run

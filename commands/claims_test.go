@@ -85,6 +85,42 @@ func TestClaim_is_taken_over_a_minute_after_its_maker_was_lost(t *testing.T) {
 	r.leads("one", p)
 }
 
+// Whose clock is behind waits longer: until a minute has passed by the clock of who claimed the name. Who has it may come
+// back to it at any time.
+func TestClaim_is_not_taken_over_by_a_clock_that_went_backwards(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.at(noon)
+	maker, lost := repeatable(mara, "body"), repeatable(mara, "body")
+	for slug, m := range map[string]Meta{"one": maker, "two": lost} { // each claims its name, and creates nothing yet
+		if err := r.take(t.Context(), slugOf(slug), m.derive(domain.PresetPrefix, 0), m.Step("create")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, back := range []time.Duration{time.Millisecond, time.Minute, time.Hour, 365 * 24 * time.Hour} {
+		r.at(noon.Add(-back))
+		for _, slug := range []string{"one", "two"} {
+			_, err := r.tryCreate(slug, by(olga))
+			refused(t, err, "slug_taken")
+		}
+	}
+	left, err := r.other().tryCreate("one", maker)
+	if err != nil {
+		t.Fatalf("who has the name is refused: %v", err)
+	}
+	r.leads("one", left.State.ID)
+	r.at(noon.Add(time.Minute))
+	p := r.create(olga, "two")
+	r.leads("two", p)
+	// Who took it over claimed it when the clock was ahead of those that ask now.
+	r.at(noon)
+	_, err = r.tryCreate("two", lost)
+	refused(t, err, "slug_taken")
+	_, err = r.tryCreate("one", by(olga))
+	refused(t, err, "slug_taken")
+	r.leads("two", p)
+}
+
 func TestClaim_of_what_exists_is_never_taken_over(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -96,9 +96,9 @@ func replay[S evolver[S, E], E any](ctx context.Context, e *Engine, stream event
 type remembered struct {
 	step   uuid.UUID
 	body   string
-	began  string // the kind of its first event
-	at     time.Time
-	first  bool // it made the thing
+	began  string    // the kind of its first event
+	at     time.Time // no earlier than that of the one before: clocks go backwards, and must not make it forget sooner
+	first  bool      // it made the thing
 	before *remembered
 	length int
 }
@@ -117,6 +117,9 @@ func (r *remembered) with(m eventlog.Meta, kind string) *remembered {
 		length: 1}
 	if r != nil {
 		n.length = r.length + 1
+		if n.at.Before(r.at) {
+			n.at = r.at
+		}
 	}
 	if n.length >= 2*rememberMost {
 		n = n.trimmed()

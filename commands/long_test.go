@@ -102,14 +102,16 @@ func (r *rig) grow(id domain.SessionID, n int) {
 }
 
 // A command, cold and warm, and a turn on a session of 20,000 events read what they read on one of 10: at most the
-// events between two snapshots, and the messages that the window holds.
+// events between two snapshots, and the messages that the window holds. What the first of them read there is more than
+// on one of 10, and does not grow: on one of 5,000 it is the same.
 func TestSession_of_20000_events_costs_what_one_of_10_does(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.Snapshots = &shelf{}
 	store := &counted{Store: r.Log.Store}
 	log := &eventlog.Log{Store: store, Keys: r.keys}
-	cost := func(events int) (cold, warm, turn, next int64) {
+	type cost struct{ cold, warm, turn, next int64 }
+	costOf := func(events int) (c cost) {
 		id := r.session(olga)
 		r.grow(id, events)
 		r.coldLoad(id) // which leaves a snapshot
@@ -128,28 +130,34 @@ func TestSession_of_20000_events_costs_what_one_of_10_does(t *testing.T) {
 			_, err := e.sessions().Rename(t.Context(), id, uuid.NewString(), by(olga))
 			return err
 		}
-		cold, warm = measure(rename), measure(rename)
+		c.cold, c.warm = measure(rename), measure(rename)
 		post := func() error {
 			e.posted(id, by(olga))
 			return nil
 		}
-		turn, next = measure(post), measure(post)
-		return cold, warm, turn, next
+		c.turn, c.next = measure(post), measure(post)
+		return c
 	}
-	shortCold, shortWarm, shortTurn, shortNext := cost(10)
-	longCold, longWarm, longTurn, longNext := cost(session.MaxEvents - 100)
-	t.Logf("events read on 10 and on %d events: command cold %d and %d, warm %d and %d; a turn %d and %d, the next %d and %d",
-		session.MaxEvents-100, shortCold, longCold, shortWarm, longWarm, shortTurn, longTurn, shortNext, longNext)
-	if longCold > 2*snapshotEvery || longWarm > shortWarm {
-		t.Errorf("a command reads %d events cold and %d warm", longCold, longWarm)
+	const middling, most = 5000, session.MaxEvents - 100
+	short, middle, long := costOf(10), costOf(middling), costOf(most)
+	t.Logf("events read on 10, on %d and on %d events: command cold %d, %d and %d, warm %d, %d and %d; "+
+		"a turn %d, %d and %d, the next %d, %d and %d", middling, most, short.cold, middle.cold, long.cold, short.warm,
+		middle.warm, long.warm, short.turn, middle.turn, long.turn, short.next, middle.next, long.next)
+	if long.cold > 2*snapshotEvery || long.warm > short.warm {
+		t.Errorf("a command reads %d events cold and %d warm", long.cold, long.warm)
+	}
+	// Both were grown by as much since their last snapshot.
+	if long.cold > middle.cold+2 || long.turn > middle.turn+2 {
+		t.Errorf("on %d events a cold command reads %d and a turn %d, on %d they read %d and %d", most, long.cold, long.turn,
+			middling, middle.cold, middle.turn)
 	}
 	// Of a turn's four events one or two are texts; beyond the most messages of a request nothing is read.
-	if most := int64(2*receipt.MaxMessages + 10); longTurn > most {
-		t.Errorf("a turn reads %d events, more than %d", longTurn, most)
+	if bound := int64(2*receipt.MaxMessages + 10); long.turn > bound {
+		t.Errorf("a turn reads %d events, more than %d", long.turn, bound)
 	}
 	// The events of the turn before it, and the state's.
-	if longNext > 10 || longNext > shortNext {
-		t.Errorf("the next turn reads %d events, on a short session %d", longNext, shortNext)
+	if long.next > 10 || long.next > short.next {
+		t.Errorf("the next turn reads %d events, on a short session %d", long.next, short.next)
 	}
 }
 

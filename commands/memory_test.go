@@ -151,6 +151,39 @@ func TestRepeat(t *testing.T) {
 			}
 		}
 	})
+	t.Run("is recognised though the clock went backwards, and came back", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t)
+		r.at(noon)
+		p := r.create(olga, "one")
+		before, back := repeatable(olga, "First"), repeatable(olga, "Second")
+		if _, err := rename(r, p, before); err != nil {
+			t.Fatal(err)
+		}
+		r.at(noon.AddDate(-1, 0, 0))
+		if _, err := rename(r, p, back); err != nil {
+			t.Fatal(err)
+		}
+		head := r.head()
+		for _, now := range []time.Time{noon.AddDate(-2, 0, 0), noon.AddDate(-1, 0, 0), noon.Add(time.Minute),
+			noon.Add(rememberFor)} {
+			for what, m := range map[string]Meta{"before it went back": before, "while it was back": back} {
+				for _, process := range []*rig{r, r.other()} {
+					process.at(now)
+					if left, err := rename(process, p, m); err != nil || !left.Replayed {
+						t.Errorf("at %s, what was done %s is done again: %+v: %v", now, what, left, err)
+					}
+				}
+			}
+		}
+		if r.head() != head {
+			t.Error("something was done again")
+		}
+		r.at(noon.Add(rememberFor + time.Millisecond)) // and not for ever
+		if left, err := rename(r, p, back); err != nil || left.Replayed {
+			t.Errorf("after its day it left %+v: %v", left, err)
+		}
+	})
 	t.Run("of what was refused, or changed nothing, is judged afresh", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)

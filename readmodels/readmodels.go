@@ -136,13 +136,14 @@ func list[T any](rows []T, limit int, last func(T) cursor) List[T] {
 	return l
 }
 
-// AsOf is a point in the past: a time, or a position of the log.
+// AsOf is a point in the past: a time, or a position of the log. Where a clock went backwards, an event counts as of
+// no earlier than those before it.
 type AsOf struct {
 	At       *time.Time
 	Position eventlog.Position
 }
 
-// Point is what an answer as of some time stands for.
+// Point is what an answer as of some time stands for: asked for as of it, there is the same answer.
 type Point struct {
 	At       time.Time
 	Revision eventlog.Revision
@@ -168,7 +169,10 @@ func (r *Reader) prefix(ctx context.Context, s eventlog.Stream, as AsOf) ([]even
 			break
 		}
 		records = append(records, rec)
-		at = Point{At: rec.Meta.At, Revision: rec.Revision, Position: rec.Position}
+		if rec.Meta.At.After(at.At) {
+			at.At = rec.Meta.At
+		}
+		at.Revision, at.Position = rec.Revision, rec.Position
 	}
 	if len(records) == 0 {
 		return nil, at, domain.ErrNotFound

@@ -31,7 +31,9 @@ func Head(raw Raw) (Record, error) {
 }
 
 // Decode reads a stored event. Where its name is not registered the record's Event is nil.
-func Decode(raw Raw) (Record, error) {
+func Decode(raw Raw) (Record, error) { return registered.record(raw) }
+
+func (r registry) record(raw Raw) (Record, error) {
 	rec, err := Head(raw)
 	if err != nil {
 		return Record{}, err
@@ -39,14 +41,14 @@ func Decode(raw Raw) (Record, error) {
 	if rec.Meta, err = decodeMeta(raw.Meta); err != nil {
 		return Record{}, fmt.Errorf("metadata of %s: %w", raw.Type, err)
 	}
-	if rec.Event, err = registered.decode(raw.Type, raw.Data); err != nil {
+	if rec.Event, err = r.decode(raw.Type, raw.Data); err != nil {
 		return Record{}, fmt.Errorf("decode %s: %w", raw.Type, err)
 	}
 	return rec, nil
 }
 
-func (l *Log) propose(ctx context.Context, s Stream, expected Revision, meta Meta, events []any,
-) ([]any, []Proposed, error) {
+func (l *Log) propose(ctx context.Context, names map[reflect.Type]string, s Stream, expected Revision, meta Meta,
+	events []any) ([]any, []Proposed, error) {
 	keys, err := l.keysOf(ctx, events)
 	if err != nil {
 		return nil, nil, err
@@ -58,7 +60,7 @@ func (l *Log) propose(ctx context.Context, s Stream, expected Revision, meta Met
 	all := make([]any, len(events))
 	proposed := make([]Proposed, len(events))
 	for i, e := range events {
-		name := registered.nameOf[reflect.TypeOf(e)]
+		name := names[reflect.TypeOf(e)]
 		if name == "" {
 			panic(fmt.Sprintf("event %T is not registered, or not to be written yet", e))
 		}

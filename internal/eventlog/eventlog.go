@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"reflect"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,7 +41,13 @@ type Log struct {
 // returns the events as they are stored, still open too. The errors are the store's.
 func (l *Log) Append(ctx context.Context, s Stream, expected Revision, meta Meta, events []any,
 ) (Appended, []any, error) {
-	sealed, proposed, err := l.propose(ctx, s, expected, meta, events)
+	return l.append(ctx, registered.written, s, expected, meta, events)
+}
+
+// append stores events under those of some names that are theirs.
+func (l *Log) append(ctx context.Context, names map[reflect.Type]string, s Stream, expected Revision, meta Meta,
+	events []any) (Appended, []any, error) {
+	sealed, proposed, err := l.propose(ctx, names, s, expected, meta, events)
 	if err != nil {
 		return Appended{}, nil, err
 	}

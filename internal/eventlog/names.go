@@ -72,14 +72,9 @@ type unwritten bool
 
 var registered = register(names, upcasts)
 
-// Names lists the registered names, in the order of the registry.
-func Names() []string {
-	all := make([]string, len(names))
-	for i, n := range names {
-		all[i] = n.name
-	}
-	return all
-}
+// Names lists every name under which an event may be stored, also the older ones that are brought to the next
+// version's form as they are read.
+func Names() []string { return registered.names() }
 
 // NamesOf gives all names under which events of some types may be stored, old ones too.
 func NamesOf(types ...any) map[string]bool {

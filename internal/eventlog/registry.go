@@ -3,7 +3,9 @@ package eventlog
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,22 +24,23 @@ type upcast struct {
 // registry knows every name that was ever stored.
 type registry struct {
 	typeOf  map[string]reflect.Type
-	nameOf  map[reflect.Type]string // under which an event is written
+	nameOf  map[reflect.Type]string
+	written map[reflect.Type]string // nameOf without what is not to be written yet
 	upcasts map[string]upcast
 }
 
 // register panics on a name or a type that is there twice, and on an upcast that leads nowhere.
 func register(names []named, upcasts map[string]upcast) registry {
-	r := registry{typeOf: map[string]reflect.Type{}, nameOf: map[reflect.Type]string{}, upcasts: upcasts}
-	seen := map[reflect.Type]bool{}
+	r := registry{typeOf: map[string]reflect.Type{}, nameOf: map[reflect.Type]string{},
+		written: map[reflect.Type]string{}, upcasts: upcasts}
 	for _, n := range names {
 		t := reflect.TypeOf(n.event)
-		if r.typeOf[n.name] != nil || seen[t] {
+		if r.typeOf[n.name] != nil || r.nameOf[t] != "" {
 			panic(fmt.Sprintf("event %s is registered twice", n.name))
 		}
-		r.typeOf[n.name], seen[t] = t, true
+		r.typeOf[n.name], r.nameOf[t] = t, n.name
 		if !n.unwritten {
-			r.nameOf[t] = n.name
+			r.written[t] = n.name
 		}
 	}
 	for from, u := range upcasts {
@@ -46,6 +49,15 @@ func register(names []named, upcasts map[string]upcast) registry {
 		}
 	}
 	return r
+}
+
+// names lists every name under which an event may be stored: those that have a type, and the older ones that an
+// upcast leads to one.
+func (r registry) names() []string {
+	all := slices.Collect(maps.Keys(r.typeOf))
+	all = slices.AppendSeq(all, maps.Keys(r.upcasts))
+	slices.Sort(all)
+	return all
 }
 
 // stored reads what encoding/json has written and would read again.

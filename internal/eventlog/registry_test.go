@@ -3,91 +3,8 @@ package eventlog
 import (
 	"encoding/json"
 	"errors"
-	"flag"
-	"os"
-	"slices"
-	"strings"
 	"testing"
 )
-
-var release = flag.String("release", "", "write released.txt for this release")
-
-// released gives the last release, "none" before the first, and the names of it.
-func released(text string) (tag string, names []string) {
-	for line := range strings.Lines(text) {
-		switch line = strings.TrimSpace(line); {
-		case line == "" || line[0] == '#':
-		case strings.HasPrefix(line, "release "):
-			tag = strings.TrimPrefix(line, "release ")
-		default:
-			names = append(names, line)
-		}
-	}
-	return tag, names
-}
-
-// early lists the names that may not be written yet, and those that are gone.
-func early(all []named, text string) (tooEarly, gone []string) {
-	tag, known := released(text)
-	if tag == "none" {
-		return nil, nil
-	}
-	var here []string
-	for _, n := range all {
-		here = append(here, n.name)
-		if !bool(n.unwritten) && !slices.Contains(known, n.name) {
-			tooEarly = append(tooEarly, n.name)
-		}
-	}
-	for _, n := range known {
-		if _, old := upcasts[n]; !old && !slices.Contains(here, n) {
-			gone = append(gone, n)
-		}
-	}
-	return tooEarly, gone
-}
-
-func TestReleased_names_alone_are_written(t *testing.T) {
-	t.Parallel()
-	text, err := os.ReadFile("released.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if *release != "" {
-		first, _, _ := strings.Cut(string(text), "\n")
-		lines := append([]string{first, "release " + *release}, Names()...)
-		text = []byte(strings.Join(lines, "\n") + "\n")
-		if err := os.WriteFile("released.txt", text, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if tag, _ := released(string(text)); tag == "" {
-		t.Error("released.txt names no release")
-	}
-	tooEarly, gone := early(names, string(text))
-	for _, n := range tooEarly {
-		t.Errorf("%s is written, and the last release cannot read it: mark it unwritten until the next", n)
-	}
-	for _, n := range gone {
-		t.Errorf("%s was stored once and is not registered any more", n)
-	}
-}
-
-func TestEarly(t *testing.T) {
-	t.Parallel()
-	all := []named{{name: "a.v1"}, {name: "b.v1"}, {name: "c.v1", unwritten: true}}
-	for _, c := range []struct{ text, tooEarly, gone string }{
-		{"# none\nrelease none\n", "", ""},
-		{"release v1\na.v1\nb.v1\n", "", ""},
-		{"release v1\na.v1\n", "b.v1", ""},
-		{"release v1\na.v1\nb.v1\nd.v1\n", "", "d.v1"},
-	} {
-		tooEarly, gone := early(all, c.text)
-		if strings.Join(tooEarly, " ") != c.tooEarly || strings.Join(gone, " ") != c.gone {
-			t.Errorf("%q: too early %v, gone %v", c.text, tooEarly, gone)
-		}
-	}
-}
 
 type painted struct {
 	Colour string `json:"colour"`
@@ -142,8 +59,8 @@ func TestRegistry(t *testing.T) {
 	if _, err := r.decode("wall.painted.v1", json.RawMessage(`{}`)); !errors.Is(err, errNoColour) {
 		t.Errorf("an upcast that fails: %v", err)
 	}
-	if len(r.nameOf) != 1 {
-		t.Errorf("written are %v", r.nameOf)
+	if len(r.written) != 1 || len(r.nameOf) != 2 {
+		t.Errorf("written are %v of %v", r.written, r.nameOf)
 	}
 	for what, register := range map[string]func(){
 		"a name twice": func() { register([]named{{name: "a.v1", event: painted{}}, {name: "a.v1", event: primed{}}}, nil) },

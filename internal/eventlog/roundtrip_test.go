@@ -48,9 +48,12 @@ var bare = cmp.Transformer("bare", func(s domain.Secret) [3]any {
 func TestEveryEventIsSealedAndComesBack(t *testing.T) {
 	t.Parallel()
 	for _, name := range eventlog.Names() {
+		typ := eventlog.Registered().TypeOf(name)
+		if typ == nil {
+			continue // an older version, which is not written any more
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			typ := typeOf(t, name)
 			rapid.Check(t, func(t *rapid.T) { comesBack(t, random(t).event(typ), name) })
 		})
 	}
@@ -59,7 +62,7 @@ func TestEveryEventIsSealedAndComesBack(t *testing.T) {
 func comesBack(t *rapid.T, said any, name string) {
 	l, m := newLog(), meta()
 	before, ctx := fmt.Sprintf("%+v", said), context.Background()
-	_, kept, err := l.Append(ctx, stream, eventlog.None, m, []any{said})
+	kept, err := l.AppendUnder(ctx, eventlog.Registered(), stream, m, said)
 	if err != nil {
 		t.Fatal(err)
 	}
