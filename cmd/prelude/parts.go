@@ -27,6 +27,7 @@ import (
 type parts struct {
 	cfg    *Config
 	logger *slog.Logger
+	gauge  *gauge // of what goes through the log; nil: nobody looks on
 	node   *esnode.Node
 	store  *eventstore.Store
 	log    *eventlog.Log
@@ -253,7 +254,7 @@ func (p *parts) openVault(ctx context.Context, lost bool) error {
 		return fmt.Errorf("look at the vault: %w", err)
 	}
 	if fresh && !lost {
-		named, _, err := unknownKeys(ctx, p.log, 0, p.pool) // a store may hold what is not ours, or is not sealed
+		named, _, err := unknownKeys(ctx, p.log, 0, p.pool, p.gauge) // a store may hold what is not ours, or is not sealed
 		if err != nil {
 			return err
 		}
