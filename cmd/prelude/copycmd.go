@@ -34,7 +34,7 @@ func (c logCopyCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return errors.Join(err, from.Close())
 	}
-	err = (&copying{from: from, to: to, gauge: newGauge(s.err, "copy")}).run(ctx, s)
+	err = (&copying{from: from, to: to, gauge: newGauge(s, "copy")}).run(ctx, s)
 	if err != nil && ctx.Err() != nil {
 		err = errors.New("interrupted; the same command goes on from here")
 	}

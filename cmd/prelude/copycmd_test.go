@@ -130,7 +130,7 @@ func TestCopyInterrupted(t *testing.T) {
 	from.compact()
 	rounds := 0
 	for ; ; rounds++ {
-		c := &copying{from: from.store, to: &interrupting{to.store, 1}, gauge: newGauge(io.Discard, "")}
+		c := &copying{from: from.store, to: &interrupting{to.store, 1}}
 		err := c.apart(t.Context())
 		if err == nil {
 			err = c.copyAll(t.Context())

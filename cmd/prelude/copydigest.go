@@ -62,10 +62,15 @@ func (d digests) sum() []byte {
 // digestOfTarget reads what the target has now, of each stream from where it begins in the source.
 func (c *copying) digestOfTarget(ctx context.Context) ([]byte, error) {
 	there := newDigests()
+	end, err := head(ctx, c.to)
+	if err != nil {
+		return nil, err
+	}
 	for e, err := range c.to.ReadAll(ctx, 0, eventlog.Forwards, 0) {
 		if err != nil {
 			return nil, fmt.Errorf("read what was copied: %w", err)
 		}
+		c.gauge.reads("the target's digest", e.Position, end)
 		if ours(e) && e.Revision >= c.begins[e.Stream] {
 			there.add(e)
 		}

@@ -64,7 +64,7 @@ func (c *copying) copyAll(ctx context.Context) error {
 	}
 	for e, err := range c.from.ReadAll(ctx, 0, eventlog.Forwards, 0) {
 		if err == nil {
-			c.gauge.tell(int64(e.Position), int64(total))
+			c.gauge.reads("events", e.Position, total)
 			err = c.take(ctx, e)
 		}
 		if err != nil {

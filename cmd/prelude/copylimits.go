@@ -104,7 +104,8 @@ func (c *copying) finish(ctx context.Context) (string, error) {
 		names[name] = true
 	}
 	maps.Copy(names, c.buried)
-	for _, name := range slices.Sorted(maps.Keys(names)) {
+	for i, name := range slices.Sorted(maps.Keys(names)) {
+		c.gauge.tell("metadata", int64(i+1), int64(len(names)))
 		p, err := c.limits(ctx, name)
 		if err == nil {
 			err = c.limit(ctx, name, p)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -274,7 +273,7 @@ func TestCopyHoles(t *testing.T) {
 	source := &holed{from.store, "thing-acme_1", [2]eventlog.Revision{2, 5}}
 	work := func() error {
 		out := &buffer{}
-		err := (&copying{from: source, to: to.store, gauge: newGauge(io.Discard, "")}).run(t.Context(), streams{out, out})
+		err := (&copying{from: source, to: to.store}).run(t.Context(), streams{out: out, err: out})
 		if err == nil {
 			copied(t, out.String(), nil)
 			contains(t, out.String(), "thing-acme_1 begins at revision 5")

@@ -63,10 +63,15 @@ func (c *copying) identities(ctx context.Context) (ids [2][]string, err error) {
 // survey notes what is in the target, and refuses what no earlier copy of this log has left there.
 func (c *copying) survey(ctx context.Context) error {
 	c.there, c.limited = map[string]place{}, map[string]bool{}
+	end, err := head(ctx, c.to)
+	if err != nil {
+		return err
+	}
 	for e, err := range c.to.ReadAll(ctx, 0, eventlog.Forwards, 0) {
 		if err != nil {
 			return fmt.Errorf("read what is there: %w", err)
 		}
+		c.gauge.reads("what is there", e.Position, end)
 		switch name, isLimits := limitsOf(e); {
 		case isLimits:
 			c.limited[name] = true
@@ -105,10 +110,15 @@ func (c *copying) refuseOthers(ctx context.Context) error {
 	// A copy that came to its end has the source's id among its own.
 	complete := len(ids[0]) > 0 && slices.Contains(ids[1], ids[0][0])
 	unknown, limited, seen := maps.Clone(c.there), maps.Clone(c.limited), map[string]bool{}
+	total, err := head(ctx, c.from)
+	if err != nil {
+		return err
+	}
 	for e, err := range c.from.ReadAll(ctx, 0, eventlog.Forwards, 0) {
 		if err != nil {
 			return fmt.Errorf("hold the target against the source: %w", err)
 		}
+		c.gauge.reads("what is there, beside the source", e.Position, total)
 		name, isLimits := limitsOf(e)
 		switch end, ok := c.there[e.Stream]; {
 		case isLimits:

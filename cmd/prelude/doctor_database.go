@@ -183,7 +183,7 @@ func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
 	var lacking []domain.KeyID
 	id, err := log.Identity(ctx)
 	if err == nil {
-		named, lacking, err = newKeys(ctx, log, id, conn)
+		named, lacking, err = newKeys(ctx, log, id, conn, nil)
 	}
 	switch {
 	case len(lacking) > 0:

@@ -12,7 +12,7 @@ import (
 )
 
 // erasures gives who was erased after a position of the log, and how far the log had come.
-func erasures(ctx context.Context, log *eventlog.Log, after eventlog.Position,
+func erasures(ctx context.Context, log *eventlog.Log, after eventlog.Position, g *gauge,
 ) (erased []vault.Erased, to eventlog.Position, err error) {
 	to, err = log.Head(ctx)
 	if err != nil || to == 0 || after == to {
@@ -26,6 +26,7 @@ func erasures(ctx context.Context, log *eventlog.Log, after eventlog.Position,
 		if err != nil {
 			return nil, 0, fmt.Errorf("look for who was erased: %w", err)
 		}
+		g.reads("who was erased", signal.Position, to)
 		if signal.Kind == eventlog.CaughtUp {
 			break
 		}
@@ -50,7 +51,7 @@ func (p *parts) reapply(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	erased, to, err := erasures(ctx, p.log, from)
+	erased, to, err := erasures(ctx, p.log, from, p.gauge)
 	if err != nil {
 		return err
 	}
@@ -70,8 +71,12 @@ const keysAtOnce = 10_000
 
 // unknownKeys says how many keys the log's events after a position name, and of which of those the vault behind q has
 // never heard. Keys are made before what they seal, so a vault that lacks any is older than the log.
-func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position, q vault.Querier,
+func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position, q vault.Querier, g *gauge,
 ) (named int, lacking []domain.KeyID, err error) {
+	to, err := log.Head(ctx)
+	if err != nil {
+		return 0, nil, err
+	}
 	seen := map[domain.KeyID]bool{}
 	var ids []domain.KeyID
 	ask := func() error {
@@ -83,6 +88,7 @@ func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position
 		if err != nil {
 			return len(seen), lacking, fmt.Errorf("look for keys in the log: %w", err)
 		}
+		g.reads("keys that the log names", signal.Position, to)
 		if signal.Kind == eventlog.CaughtUp {
 			break
 		}
@@ -122,7 +128,7 @@ func olderVault(named, lacking int) error {
 
 // compareVault refuses a vault that lacks keys which the log names.
 func (p *parts) compareVault(ctx context.Context) error {
-	named, lacking, err := newKeys(ctx, p.log, p.logID, p.pool)
+	named, lacking, err := newKeys(ctx, p.log, p.logID, p.pool, p.gauge)
 	if err == nil && len(lacking) > 0 {
 		err = olderVault(named, len(lacking))
 	}
@@ -131,7 +137,7 @@ func (p *parts) compareVault(ctx context.Context) error {
 
 // newKeys is unknownKeys after what was gone through already, by a start or, once an hour, by a server: a vault that is
 // in use makes the keys that are named.
-func newKeys(ctx context.Context, log *eventlog.Log, logID string, q vault.Querier,
+func newKeys(ctx context.Context, log *eventlog.Log, logID string, q vault.Querier, g *gauge,
 ) (named int, lacking []domain.KeyID, err error) {
 	after, err := vault.Applied(ctx, q, logID)
 	if err != nil {
@@ -144,5 +150,5 @@ func newKeys(ctx context.Context, log *eventlog.Log, logID string, q vault.Queri
 	if after > head {
 		after = 0 // the log was restored from before that
 	}
-	return unknownKeys(ctx, log, after, q)
+	return unknownKeys(ctx, log, after, q, g)
 }

@@ -55,7 +55,7 @@ func (c logBackupCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err := cfg.own(); err != nil {
 		return err
 	}
-	m := newGauge(s.err, "backup")
+	m := newGauge(s, "backup")
 	counts, err := esnode.Backup(ctx, cfg.path("log"), c.File, m.tell)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -82,7 +82,7 @@ func (c logRestoreCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return err
 	}
-	m, id := newGauge(s.err, "restore"), ""
+	m, id := newGauge(s, "restore"), ""
 	counts, err := esnode.Restore(ctx, c.File, cfg.path("log"), func(dir string) (err error) {
 		id, err = identifyFolder(ctx, dir)
 		return err
@@ -108,7 +108,7 @@ func (logVerifyCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 		return err
 	}
 	found := 0
-	m := newGauge(s.err, "verify")
+	m := newGauge(s, "verify")
 	counts, err := esnode.Verify(ctx, cfg.path("log"), decodes, m.tell, func(p esnode.Problem) {
 		if found++; found <= mostProblems {
 			fmt.Fprintln(s.out, "problem: "+p.String())
@@ -146,7 +146,7 @@ func (logCompactCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err := cfg.own(); err != nil {
 		return err
 	}
-	m := newGauge(s.err, "compact")
+	m := newGauge(s, "compact")
 	done, err := esnode.Compact(ctx, cfg.path("log"), m.tell)
 	if errors.Is(err, esnode.ErrLocked) {
 		err = errors.New("a prelude serves this data folder: stop it first")

@@ -11,7 +11,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"prelude/internal/eventlog"
 )
@@ -295,20 +294,5 @@ func TestLogElsewhere(t *testing.T) {
 	for _, line := range []string{"log backup x", "log verify", "log compact"} {
 		err := run(t.Context(), append(strings.Fields(line), "--data", t.TempDir()), io.Discard, io.Discard)
 		refused(t, err, "there is no log in")
-	}
-}
-
-func TestGauge(t *testing.T) {
-	t.Parallel()
-	out := &buffer{}
-	g := newGauge(out, "copy")
-	now := g.began
-	g.now = func() time.Time { return now }
-	g.tell(1, 100)
-	now = now.Add(10 * time.Second)
-	g.tell(25, 100)
-	g.tell(26, 100)
-	if got := out.String(); got != "copy: 25 %, 30s left\n" {
-		t.Errorf("it says %q", got)
 	}
 }

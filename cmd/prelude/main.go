@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -52,16 +53,23 @@ type cli struct {
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 }
 
-// streams are where a command writes.
-type streams struct{ out, err io.Writer }
+// streams are where a command writes, and how often it says there how far it is.
+type streams struct {
+	out, err io.Writer
+	pause    time.Duration
+}
 
 var errUsage = errors.New("see prelude --help")
 
 // run does what the arguments say.
 func run(ctx context.Context, args []string, out, errs io.Writer) error {
+	return streams{out, errs, gaugePause}.run(ctx, args)
+}
+
+func (s streams) run(ctx context.Context, args []string) error {
 	var c cli
 	exited := false
-	parser, err := kong.New(&c, kong.Name("prelude"), kong.Writers(out, errs),
+	parser, err := kong.New(&c, kong.Name("prelude"), kong.Writers(s.out, s.err),
 		kong.Description("A self-hosted chat backend whose unit of reuse is the preset."),
 		kong.TypeMapper(reflect.TypeFor[bool](), toggle{&c.Config}),
 		kong.Exit(func(int) { exited = true }), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
@@ -76,7 +84,7 @@ func run(ctx context.Context, args []string, out, errs io.Writer) error {
 		return fmt.Errorf("%w: %w", err, errUsage)
 	}
 	k.BindTo(ctx, (*context.Context)(nil))
-	return k.Run(&c.Config, streams{out, errs})
+	return k.Run(&c.Config, s)
 }
 
 type versionCmd struct{}

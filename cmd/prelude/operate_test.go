@@ -18,12 +18,18 @@ import (
 // command runs a command line on the rig's data and gives what it printed.
 func (r *rig) command(args ...string) (string, error) {
 	r.t.Helper()
+	return r.every(gaugePause, args...)
+}
+
+// every runs a command that says how far it is as often as that.
+func (r *rig) every(pause time.Duration, args ...string) (string, error) {
+	r.t.Helper()
 	out := &buffer{}
 	args = append(args, "--data", r.data, "--log-level", "error")
 	if r.dsn != "" {
 		args = append(args, "--database-url", r.dsn)
 	}
-	err := run(r.t.Context(), args, out, out)
+	err := streams{out, out, pause}.run(r.t.Context(), args)
 	return out.String(), err
 }
 

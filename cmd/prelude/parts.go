@@ -27,6 +27,7 @@ import (
 type parts struct {
 	cfg    *Config
 	logger *slog.Logger
+	gauge  *gauge // of what goes through the log; nil: nobody looks on
 	node   *esnode.Node
 	store  *eventstore.Store
 	log    *eventlog.Log

@@ -53,7 +53,7 @@ func (c vaultRestoreCmd) Run(ctx context.Context, cfg *Config, s streams) error 
 		if err != nil {
 			return err
 		}
-		erased, _, err := erasures(ctx, p.log, 0)
+		erased, _, err := erasures(ctx, p.log, 0, p.gauge)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ type vaultGiveUpCmd struct {
 // Run marks the keys that the log names and the vault has never heard of as destroyed, for ever.
 func (c vaultGiveUpCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return withVault(ctx, cfg, s, true, func(p *parts) error {
-		named, lacking, err := unknownKeys(ctx, p.log, 0, p.pool)
+		named, lacking, err := unknownKeys(ctx, p.log, 0, p.pool, p.gauge)
 		if err != nil {
 			return err
 		}
@@ -135,6 +135,7 @@ func withVault(ctx context.Context, cfg *Config, s streams, alone bool, do func(
 	}
 	p, err := openLog(ctx, cfg, cfg.logger(s.err), alone)
 	if err == nil {
+		p.gauge = newGauge(s, "vault")
 		p.logID, err = p.log.Identity(ctx)
 	}
 	if err == nil && p.logID == "" {

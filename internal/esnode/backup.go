@@ -27,7 +27,7 @@ func Backup(ctx context.Context, dir, file string, progress Progress) (c Counts,
 	err = newfile.Make(file, func(partial string) (err error) {
 		c, err = (&rewriting{from: l.conn, file: partial, progress: progress}).run(ctx)
 		if err == nil {
-			err = sound(ctx, partial)
+			err = sound(ctx, partial, progress)
 		}
 		return err
 	})
@@ -38,13 +38,13 @@ func Backup(ctx context.Context, dir, file string, progress Progress) (c Counts,
 }
 
 // sound verifies a file that was just written.
-func sound(ctx context.Context, file string) error {
+func sound(ctx context.Context, file string, progress Progress) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return fmt.Errorf("open the copy: %w", err)
 	}
 	var first error
-	_, err = verify(ctx, f, nil, nil, func(p Problem) {
+	_, err = verify(ctx, f, nil, progress.of("the copy's "), func(p Problem) {
 		if first == nil {
 			first = fmt.Errorf("the copy is damaged: %s", p)
 		}

@@ -44,6 +44,7 @@ func (c *Compacted) run(ctx context.Context, file string, progress Progress) err
 	if c.Before, err = size(file); err != nil {
 		return errors.Join(err, from.close())
 	}
+	progress.tell("counting", 0, 0)
 	all, err := from.number("SELECT count(*) FROM events")
 	if err != nil {
 		return errors.Join(fmt.Errorf("count the events: %w", err), from.close())
@@ -53,7 +54,7 @@ func (c *Compacted) run(ctx context.Context, file string, progress Progress) err
 		r := rewriting{from: from, file: partial, keeps: k.keeps, progress: progress}
 		c.Counts, err = r.run(ctx)
 		if err = errors.Join(err, from.close()); err == nil {
-			err = sound(ctx, partial)
+			err = sound(ctx, partial, progress)
 		}
 		if err == nil {
 			// What lies beside the old file would be taken for the new one's.

@@ -98,7 +98,7 @@ func openReading(file string) (*conn, error) {
 
 // logIn gives the path of a folder's log: made where there is none, brought to this program's
 // format where it has an older one. The folder's lock must be held.
-func logIn(dir string) (string, error) {
+func logIn(dir string, progress Progress) (string, error) {
 	file, err := filepath.Abs(filepath.Join(dir, logFile))
 	if err != nil {
 		return "", fmt.Errorf("find the log: %w", err)
@@ -113,7 +113,7 @@ func logIn(dir string) (string, error) {
 	case err != nil:
 		return "", err
 	case version < format:
-		return file, upgrade(file, version)
+		return file, upgrade(file, version, progress)
 	}
 	return file, checkTail(file)
 }

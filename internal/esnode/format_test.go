@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,6 +45,9 @@ func writeFormat1(t *testing.T, dir string, events int, killed bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := c.run("BEGIN"); err != nil {
+		t.Fatal(err)
+	}
 	var enc encoder
 	for pos, rev := int64(1), int64(0); rev < int64(events); rev++ {
 		ev := event{id: wire.ID(fmt.Sprint(rev)), kind: "tested", json: true, data: []byte(`{}`)}
@@ -53,7 +57,7 @@ func writeFormat1(t *testing.T, dir string, events int, killed bool) {
 		}
 		pos += int64(len(stored) - sumSize)
 	}
-	if !killed {
+	if err = c.run("COMMIT"); err == nil && !killed {
 		err = c.close()
 	}
 	all, globErr := filepath.Glob(file + "*")
@@ -93,6 +97,28 @@ func TestStart_upgrades_an_older_format(t *testing.T) {
 		}
 		if version, err := formatOf(filepath.Join(r.dir, logFile)); err != nil || version != format {
 			t.Errorf("%s: format %d, %v", name, version, err)
+		}
+	}
+}
+
+// The start of a server on a large log waits for its upgrade; the log of the server says how far it is.
+func TestStart_tells_how_far_an_upgrade_is(t *testing.T) {
+	t.Parallel()
+	r := newStoppedRig(t)
+	writeFormat1(t, r.dir, 2*reportEvery, false)
+	var told bytes.Buffer
+	n, err := Start(t.Context(), Config{
+		Dir: r.dir, Socket: r.socket(), Logger: slog.New(slog.NewTextHandler(&told, nil)),
+	})
+	if err == nil {
+		err = n.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, percent := range []string{"percent=40", "percent=100"} {
+		if !strings.Contains(told.String(), percent+"\n") {
+			t.Errorf("it does not tell %s:\n%s", percent, told.String())
 		}
 	}
 }

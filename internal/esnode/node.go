@@ -84,7 +84,7 @@ func (n *Node) open(ctx context.Context, cfg Config) ([]entrance, error) {
 	if n.dir, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	file, err := logIn(cfg.Dir)
+	file, err := logIn(cfg.Dir, upgrading(cfg.Logger))
 	if err != nil {
 		return nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,8 +18,9 @@ import (
 	"prelude/test/conformance/wire"
 )
 
-// TestRecorded is the process whose writes TestPower records: it makes a log, appends, stops, starts
-// again, appends, and ends without stopping. Checkpoints come often, so that many are cut.
+// TestRecorded is the process whose writes TestPower records: it makes a log, or takes the one that is
+// there, appends, stops, starts again, appends, and ends without stopping. Checkpoints come often, so
+// that many are cut.
 func TestRecorded(t *testing.T) {
 	dir := os.Getenv("ESNODE_TEST_RECORDED")
 	if dir == "" {
@@ -28,9 +28,11 @@ func TestRecorded(t *testing.T) {
 	}
 	r := &rig{dir: dir}
 	text := strings.Repeat("x", 3000)
-	rev := int64(0)
+	var rev int64
 	for round := range 2 {
 		r.start(t)
+		there := r.Revisions("s") // -1 where there is none
+		rev = there[len(there)-1] + 1
 		if err := r.node.writer.conn.run("PRAGMA wal_autocheckpoint(20)"); err != nil {
 			t.Fatal(err)
 		}
@@ -68,8 +70,23 @@ type change struct {
 	data []byte
 }
 
-func newDisk(dir string) *disk {
-	return &disk{dir: dir, files: map[string]*recordedFile{}, stable: map[string]*recordedFile{}, acked: -1}
+// recording is what a process did to the files of a folder, and what was surely there before: files,
+// and events that had been acknowledged.
+type recording struct {
+	dir    string
+	before map[string][]byte
+	acked  int64 // the last revision
+	calls  []call
+}
+
+// disk is the folder before the first of the calls.
+func (rec *recording) disk() *disk {
+	d := &disk{dir: rec.dir, files: map[string]*recordedFile{}, acked: rec.acked}
+	for path, content := range rec.before {
+		d.files[path] = &recordedFile{synced: content}
+	}
+	d.stable = maps.Clone(d.files)
+	return d
 }
 
 // pass takes one call of the process in.
@@ -170,15 +187,56 @@ func union(a, b map[string]*recordedFile) []string {
 // The same replay with the syncs left out must lose something: it shows that it would be seen.
 func TestPower(t *testing.T) {
 	t.Parallel()
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		unable(t, "strace is not installed: apt-get install strace")
-	}
 	r := newStoppedRig(t)
-	calls := straced(t, strace, r.dir)
-	rounds, chance := 30, seed(t)
+	cut(t, recording{dir: r.dir, acked: -1, calls: straced(t, r.dir)}, 30, 10_000)
+}
+
+// After a loss of power at any moment at which an older log is brought to this format, it opens, and holds
+// every event that it had.
+func TestPower_while_an_older_log_is_upgraded(t *testing.T) {
+	t.Parallel()
+	for name, killed := range map[string]bool{"that was stopped": false, "that was killed": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newStoppedRig(t)
+			const events = 120
+			writeFormat1(t, r.dir, events, killed)
+			rec := recording{dir: r.dir, before: contentOf(t, r.dir), acked: events - 1}
+			rec.calls = straced(t, r.dir)
+			first := slices.IndexFunc(rec.calls, func(c call) bool { return c.name == "acknowledge" })
+			rec.calls = rec.calls[:first]
+			if !slices.ContainsFunc(rec.calls, func(c call) bool { return c.name == "rename" }) {
+				t.Fatalf("no log was upgraded in %d calls", first)
+			}
+			cut(t, rec, 16, 2_000)
+		})
+	}
+}
+
+// contentOf reads a folder's files, by their paths.
+func contentOf(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, logFile+"*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string][]byte{}
+	for _, path := range files {
+		if content[path], err = os.ReadFile(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return content
+}
+
+// cut crashes after calls by chance, half of them among the last, and expects that nothing is lost; without
+// syncs, something must be.
+func cut(t *testing.T, rec recording, short, long int) {
+	t.Helper()
+	calls := rec.calls
+	rounds, chance := short, seed(t)
 	if torture() {
-		rounds = 10_000
+		rounds = long
 	}
 	counts := map[string]int{}
 	for _, c := range calls {
@@ -187,7 +245,10 @@ func TestPower(t *testing.T) {
 	var all damages
 	for round := range rounds {
 		at := 1 + chance.IntN(len(calls))
-		d := lose(t, r.dir, calls[:at], true, chance)
+		if round%2 == 0 {
+			at = len(calls) - chance.IntN(16)
+		}
+		d := rec.lose(t, at, true, chance)
 		if all.add(d); d.err != nil || d.lost+d.twice > 0 {
 			t.Errorf("round %d, a crash after call %d of %d: lost %d, twice %d, %v", round, at, len(calls), d.lost, d.twice,
 				d.err)
@@ -195,16 +256,17 @@ func TestPower(t *testing.T) {
 		}
 	}
 	var without damages
-	for range 8 {
-		without.add(lose(t, r.dir, calls[:1+chance.IntN(len(calls))], false, chance))
+	tries := 0
+	for ; without.crashes == 0 && tries < 100; tries++ {
+		without.add(rec.lose(t, len(calls)-chance.IntN(4), false, chance))
 	}
 	if without.crashes == 0 {
 		t.Error("without any sync nothing was lost: the replay proves nothing")
 	}
 	t.Logf("%d calls recorded: %d writes, %d syncs, %d acknowledged; %d crashes: lost %d, twice %d of %d events "+
-		"acknowledged before them; without syncs %d of 8 do harm, and %d events are lost",
+		"acknowledged before them; without syncs crash %d does harm, and %d events are lost",
 		len(calls), counts["write"], counts["sync"], counts["acknowledge"], rounds, all.lost, all.twice, all.acked,
-		without.crashes, without.lost)
+		tries, without.lost)
 }
 
 // damages is what crashes did to a log, or one did.
@@ -223,11 +285,11 @@ func (d *damages) add(one damages) {
 	}
 }
 
-// lose replays calls, crashes, and opens what is left. It tells what is lost.
-func lose(t *testing.T, recorded string, calls []call, syncs bool, chance *rand.Rand) (got damages) {
+// lose replays calls up to one, crashes, and opens what is left. It tells what is lost.
+func (rec *recording) lose(t *testing.T, at int, syncs bool, chance *rand.Rand) (got damages) {
 	t.Helper()
-	d := newDisk(recorded)
-	for _, c := range calls {
+	d := rec.disk()
+	for _, c := range rec.calls[:at] {
 		d.pass(c, syncs)
 	}
 	want := make([]uuid.UUID, d.acked+1)

@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 )
 
@@ -14,21 +15,33 @@ func plainDSN(file, more string) string {
 	return u.String() + "?_pragma=busy_timeout(10000)" + more
 }
 
-// Progress is told now and then how far something long has come; total may grow meanwhile.
-type Progress func(done, total int64)
+// Progress is told now and then how far a pass over a log has come; total may grow meanwhile. One that
+// cannot say how far it is tells 0 of 0 when it begins. nil is told nothing.
+type Progress func(pass string, done, total int64)
+
+func (p Progress) tell(pass string, done, total int64) {
+	if p != nil {
+		p(pass, done, total)
+	}
+}
+
+// of names passes that are over a part of what is done.
+func (p Progress) of(part string) Progress {
+	return func(pass string, done, total int64) { p.tell(part+pass, done, total) }
+}
 
 // Counts say what was gone through.
 type Counts struct{ Events, Streams, Bytes int64 }
 
 // upgrade brings a log to this program's format. It is copied into a new file in one transaction,
 // each record checked, and the new file takes the old one's place at the end.
-func upgrade(file string, version int) error {
+func upgrade(file string, version int, progress Progress) error {
 	from, err := openConn(plainDSN(file, ""))
 	if err != nil {
 		return err
 	}
 	err = replace(file, func(partial string) error {
-		_, err := (&rewriting{from: from, file: partial, old: version}).run(context.Background())
+		_, err := (&rewriting{from: from, file: partial, old: version, progress: progress}).run(context.Background())
 		if err = errors.Join(err, from.close()); err == nil {
 			// What lies beside the old file would be taken for the new one's.
 			err = alone(file)
@@ -42,6 +55,20 @@ func upgrade(file string, version int) error {
 		return fmt.Errorf("bring the log from format %d to %d: %w", version, format, err)
 	}
 	return nil
+}
+
+// copyingPass is the pass that takes longest.
+const copyingPass = "records"
+
+// upgrading logs each tenth of the way of a log to this format.
+func upgrading(logger *slog.Logger) Progress {
+	tenths := int64(0)
+	return func(pass string, done, total int64) {
+		if pass == copyingPass && total > 0 && 10*done/total > tenths {
+			tenths = 10 * done / total
+			logger.Info("event log is brought to this program's format", "percent", 10*tenths)
+		}
+	}
 }
 
 // rewriting copies a log into a new file: all of it, or what keeps lets through. What is left out
@@ -64,7 +91,7 @@ type rewriting struct {
 }
 
 const (
-	reportEvery = 4096
+	reportEvery = 4096 // records or pages
 	buildDSN    = "&vfs=" + sumsVFS + "&_pragma=journal_mode(OFF)&_pragma=synchronous(OFF)" +
 		"&_pragma=locking_mode(EXCLUSIVE)&_pragma=cache_size(-64000)"
 )
@@ -82,6 +109,7 @@ func (r *rewriting) run(ctx context.Context) (Counts, error) {
 		err = r.fill(ctx)
 	}
 	if err == nil {
+		r.progress.tell("the index", 0, 0)
 		err = r.to.run(index + "COMMIT;")
 	}
 	return r.count, errors.Join(damageOf(err), r.to.close())
@@ -99,10 +127,17 @@ func (r *rewriting) fill(ctx context.Context) error {
 	if err == nil {
 		err = r.events(ctx)
 	}
+	if err == nil {
+		r.progress.tell(copyingPass, r.last, r.last)
+	}
 	return errors.Join(err, r.from.run("ROLLBACK"))
 }
 
 func (r *rewriting) streams(ctx context.Context) error {
+	total, err := r.from.number("SELECT count(*) FROM streams")
+	if err != nil {
+		return err
+	}
 	from, err := r.from.statement("SELECT id, name FROM streams ORDER BY id")
 	if err != nil {
 		return err
@@ -112,7 +147,9 @@ func (r *rewriting) streams(ctx context.Context) error {
 		return err
 	}
 	return from.each(func(row []driver.Value) (bool, error) {
-		r.count.Streams++
+		if r.count.Streams++; r.count.Streams%reportEvery == 0 || r.count.Streams == total {
+			r.progress.tell("streams", r.count.Streams, total)
+		}
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
@@ -139,9 +176,7 @@ func (r *rewriting) events(ctx context.Context) error {
 			if err := ctx.Err(); err != nil {
 				return false, err
 			}
-			if r.progress != nil {
-				r.progress(r.next, r.last)
-			}
+			r.progress.tell(copyingPass, r.next, r.last)
 		}
 		return true, r.pass(row)
 	})

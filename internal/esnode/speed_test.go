@@ -105,7 +105,7 @@ func TestSpeed_of_appends_of_64_writers(t *testing.T) {
 // bare commits a row of the same size to a file of its own, by SQLite alone.
 func bare(t *testing.T) appender {
 	t.Helper()
-	file, err := logIn(t.TempDir())
+	file, err := logIn(t.TempDir(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +154,7 @@ func TestSpeed_of_one_append(t *testing.T) {
 func TestSpeed_of_catching_up(t *testing.T) {
 	node, store := guarded(t)
 	events := speed.Size(20_000, 1_000_000)
-	fill(t, node, events, events)
+	fill(t, node, events/fillAtOnce, events)
 	began, n := time.Now(), 0
 	for s, err := range store.Subscribe(t.Context(), 0, eventlog.Filter{Prefixes: []string{"session-"}}) {
 		if err != nil {
@@ -188,10 +188,15 @@ func TestSpeed_of_catching_up(t *testing.T) {
 		speed.Goal{Name: "× reading the pages", Value: ours / theirs, Least: 0.25})
 }
 
-// fill appends events in large batches, past the protocol, to as many streams in turn.
+// fillAtOnce is how many events fill has under way, and how many it appends at most at once.
+const fillAtOnce = 500
+
+// fill appends events past the protocol, in parts as large as can be, to as many streams in turn.
 func fill(t *testing.T, n *Node, streams, events int) {
 	t.Helper()
-	const per = 500
+	per := max(1, min(fillAtOnce, events/streams))
+	room := make(chan struct{}, fillAtOnce/per)
+	var all sync.WaitGroup
 	for i := range (events + per - 1) / per {
 		a := &appending{
 			stream:   fmt.Sprintf("session-%d", i%streams),
@@ -200,8 +205,22 @@ func fill(t *testing.T, n *Node, streams, events int) {
 		for range min(per, events-i*per) {
 			a.events = append(a.events, event{id: uuid.New(), kind: "session.posted.v1", json: true, data: payload})
 		}
-		if _, err := n.writer.submit(t.Context(), a); err != nil {
+		room <- struct{}{}
+		all.Add(1)
+		r := &request{ctx: t.Context(), op: a}
+		r.done = func() {
+			if r.err != nil {
+				t.Error(r.err)
+			}
+			<-room
+			all.Done()
+		}
+		if err := n.writer.hand(r); err != nil {
 			t.Fatal(err)
 		}
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
 	}
 }

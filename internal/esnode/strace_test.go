@@ -27,8 +27,12 @@ type call struct {
 
 // straced runs TestRecorded under strace and gives its calls on a folder, in their order, with its
 // acknowledgements among them.
-func straced(t *testing.T, strace, dir string) []call {
+func straced(t *testing.T, dir string) []call {
 	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		unable(t, "strace is not installed: apt-get install strace")
+	}
 	out := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), strace, "-ff", "-y", "-xx", "-s", "100000000",
 		"--absolute-timestamps=format:unix,precision:ns", "-o", filepath.Join(out, "trace"),

@@ -68,7 +68,7 @@ func verify(
 	ctx context.Context, file *os.File, check func(eventlog.Raw) error, progress Progress,
 	tell func(Problem),
 ) (Counts, error) {
-	if err := verifyPages(ctx, file, tell); err != nil {
+	if err := verifyPages(ctx, file, progress, tell); err != nil {
 		return Counts{}, err
 	}
 	c, err := openConn(plainDSN(file.Name(), forReading))
@@ -113,13 +113,16 @@ func (v *verifying) records(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	seen := 0
-	return all.each(func(row []driver.Value) (bool, error) {
-		if seen++; seen%reportEvery == 0 && v.progress != nil {
-			v.progress(v.next, v.last)
+	err = all.each(func(row []driver.Value) (bool, error) {
+		if v.count.Events%reportEvery == reportEvery-1 {
+			v.progress.tell("records", v.next, v.last)
 		}
 		return true, errors.Join(ctx.Err(), v.record(row))
 	})
+	if err == nil {
+		v.progress.tell("records", v.last, v.last)
+	}
+	return err
 }
 
 func (v *verifying) record(row []driver.Value) error {
@@ -192,8 +195,11 @@ func (v *verifying) revisions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var stream, rev, pos int64
+	var stream, rev, pos, seen int64
 	return all.each(func(row []driver.Value) (bool, error) {
+		if seen++; seen%reportEvery == 0 || seen == v.count.Events {
+			v.progress.tell("revisions", seen, v.count.Events)
+		}
 		id, _ := row[0].(int64)
 		r, _ := row[1].(int64)
 		p, _ := row[2].(int64)
@@ -216,8 +222,9 @@ func (v *verifying) revisions(ctx context.Context) error {
 	})
 }
 
-// structure has SQLite look at its tables and indexes.
+// structure has SQLite look at its tables and indexes, which says nothing of how far it is.
 func (v *verifying) structure(context.Context) error {
+	v.progress.tell("structure", 0, 0)
 	all, err := v.statement("PRAGMA integrity_check(100)")
 	if err != nil {
 		return err
@@ -235,9 +242,16 @@ const lockPage = 1<<30/pageSize + 1
 
 // verifyPages checks the sums of all pages. Where a node writes at the same time, a page may be
 // read in the middle of a write; so one that is wrong is read again.
-func verifyPages(ctx context.Context, f *os.File, tell func(Problem)) error {
-	page, err := make([]byte, pageSize), error(nil)
+func verifyPages(ctx context.Context, f *os.File, progress Progress, tell func(Problem)) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("look at the log's file: %w", err)
+	}
+	page, pages := make([]byte, pageSize), info.Size()/pageSize
 	for number := int64(1); err == nil; number++ {
+		if number%reportEvery == 0 || number == pages {
+			progress.tell("pages", number, pages)
+		}
 		right := number == lockPage
 		for range 3 {
 			if right {

@@ -27,6 +27,7 @@ type rig struct {
 	process *storetest.Process // that can be killed
 	proxy   *storetest.Proxy
 	store   *eventstore.Store // by the proxy
+	steady  int               // goroutines of store in use, where they were counted
 	direct  *eventstore.Store
 }
 
@@ -64,11 +65,13 @@ const socketFile = "node.sock"
 func (r *rig) connect() {
 	r.t.Helper()
 	r.proxy = storetest.NewProxy(r.t, filepath.Join(r.dir, "proxy.sock"), r.socket())
-	r.store = open(r.t, r.proxy.Path)
 	r.direct = open(r.t, r.socket())
-	if err := r.store.Ready(r.t.Context()); err != nil {
-		r.t.Fatal(err)
-	}
+	r.asGuard(func() {
+		r.store = open(r.t, r.proxy.Path)
+		if err := r.store.Ready(r.t.Context()); err != nil {
+			r.t.Fatal(err)
+		}
+	})
 }
 
 func (r *rig) socket() string { return filepath.Join(r.dir, socketFile) }

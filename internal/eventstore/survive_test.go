@@ -72,28 +72,31 @@ const survivors, eachWrites = 6, 40
 func survive(r *rig, outage time.Duration, away func(*rig) (back func())) {
 	r.t.Helper()
 	ctx := within(r.t, outage+30*time.Second)
+	r.warm(ctx)
 	var seen []eventlog.Position
 	halfway, over := make(chan struct{}, survivors), make(chan struct{})
 	ended := make(chan struct{}, survivors+1)
-	go func() {
+	go r.asGuard(func() {
 		seen = follow(ctx, r.t, r.store, 0, survivors*eachWrites*2, func(eventlog.Signal) {})
 		ended <- struct{}{}
-	}()
+	})
 	var acknowledged ids
 	for w := range survivors {
-		go func() {
+		go r.asGuard(func() {
 			acknowledged.write(ctx, r, fmt.Sprint("s-", w), halfway)
 			ended <- struct{}{}
-		}()
+		})
 	}
 	<-halfway
 	back := away(r)
 	var came time.Time
 	time.AfterFunc(outage, func() { came = time.Now(); back(); close(over) })
 	<-over
-	if err := r.store.Ready(ctx); err != nil {
-		r.t.Errorf("after the outage: %v", err)
-	}
+	r.asGuard(func() {
+		if err := r.store.Ready(ctx); err != nil {
+			r.t.Errorf("after the outage: %v", err)
+		}
+	})
 	ready := time.Since(came)
 	hung := waitFor(ctx, ended, survivors+1)
 	if hung > 0 {
@@ -101,12 +104,12 @@ func survive(r *rig, outage time.Duration, away func(*rig) (back func())) {
 	}
 	stored := r.stored("s-")
 	lost, twice := acknowledged.against(stored)
-	leaked := r.leaked()
-	r.t.Logf("away for %v: %d events acknowledged, %d stored, %d seen: lost %d, twice %d, hung %d, leaked %d; "+
-		"ready %v after it was back", outage, len(acknowledged.all), len(stored), len(seen), lost, twice, hung, leaked,
-		ready.Round(time.Millisecond))
-	if lost+twice+leaked > 0 || len(stored) != survivors*eachWrites*2 || !slices.Equal(seen, positions(stored)) {
-		r.t.Error("not every event is stored once and seen once, or connections are left")
+	connections, goroutines := r.leaked()
+	r.t.Logf("away for %v: %d events acknowledged, %d stored, %d seen: lost %d, twice %d, hung %d, leaked %d connections, "+
+		"%d goroutines besides %d; ready %v after it was back", outage, len(acknowledged.all), len(stored), len(seen), lost,
+		twice, hung, connections, goroutines, r.steady, ready.Round(time.Millisecond))
+	if lost+twice+connections+goroutines > 0 || len(stored) != survivors*eachWrites*2 || !slices.Equal(seen, positions(stored)) {
+		r.t.Error("not every event is stored once and seen once, or something is left over")
 	}
 }
 
@@ -156,16 +159,4 @@ func waitFor(ctx context.Context, ended <-chan struct{}, n int) (hung int) {
 		}
 	}
 	return 0
-}
-
-// leaked is how many connections there are besides the one in use. Those that were given up need a
-// moment to end.
-func (r *rig) leaked() int {
-	for range 50 {
-		if r.proxy.Connections() <= 1 {
-			break
-		}
-		<-time.After(100 * time.Millisecond)
-	}
-	return max(r.proxy.Connections()-1, 0)
 }

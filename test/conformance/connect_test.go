@@ -30,6 +30,7 @@ func TestConnect(t *testing.T) {
 		"the client finds it by gossip":               clientDiscovers,
 		"an unknown service is unimplemented":         unknownService,
 		"headers that clients send are taken":         headersIgnored,
+		"pings without a call are taken":              pingsTaken,
 		"an idle subscription lives for 35 s":         idleSubscription,
 	} {
 		t.Run(name, func(t *testing.T) {
