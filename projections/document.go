@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -50,12 +51,9 @@ func documents(ctx context.Context, pool *pgxpool.Pool, views string, batch []ev
 			var state []byte
 			var pos int64
 			_, err := pgx.ForEachRow(rows, []any{&state, &pos}, func() error {
-				var p preset.Preset
-				if err := json.Unmarshal(state, &p); err != nil {
-					return err
-				}
-				docs = append(docs, document(p, eventlog.Position(pos)))
-				return nil
+				d, err := documentOf(state, pos)
+				docs = append(docs, d)
+				return err
 			})
 			return err
 		})
@@ -63,6 +61,41 @@ func documents(ctx context.Context, pool *pgxpool.Pool, views string, batch []ev
 		return nil, fmt.Errorf("load the presets of the index: %w", err)
 	}
 	return docs, nil
+}
+
+// Documents are what the index should hold, by the views that are looked at, in the order of their ids' bytes.
+func (s *Served) Documents(ctx context.Context) iter.Seq2[Document, error] {
+	return func(yield func(Document, error) bool) {
+		rows, err := s.tx.Query(ctx, `SELECT state, pos FROM `+s.schema+`.presets ORDER BY id COLLATE "C"`)
+		if err != nil {
+			yield(Document{}, fmt.Errorf("read the presets of the index: %w", err))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var state []byte
+			var pos int64
+			err := rows.Scan(&state, &pos)
+			d := Document{}
+			if err == nil {
+				d, err = documentOf(state, pos)
+			}
+			if !yield(d, err) || err != nil {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(Document{}, fmt.Errorf("read the presets of the index: %w", err))
+		}
+	}
+}
+
+func documentOf(state []byte, pos int64) (Document, error) {
+	var p preset.Preset
+	if err := json.Unmarshal(state, &p); err != nil {
+		return Document{}, fmt.Errorf("read a preset: %w", err)
+	}
+	return document(p, eventlog.Position(pos)), nil
 }
 
 func document(p preset.Preset, pos eventlog.Position) Document {

@@ -20,6 +20,7 @@ type Progress struct {
 	waiting int                          // how many wait for a position
 	wanted  chan struct{}                // one more waits
 	last    map[string]eventlog.Position // of the newest event that the reader wants, as the live subscription saw
+	whole   map[string]eventlog.Position // up to where a reader must be for what it keeps to be whole
 	live    eventlog.Position            // the live subscription has seen all up to here
 	up      bool                         // the live subscription is there
 	changed chan struct{}
@@ -28,7 +29,8 @@ type Progress struct {
 // NewProgress knows of no reader yet.
 func NewProgress() *Progress {
 	return &Progress{at: map[string]eventlog.Position{}, last: map[string]eventlog.Position{},
-		mine: map[string]bool{}, wanted: make(chan struct{}, 1), changed: make(chan struct{})}
+		whole: map[string]eventlog.Position{}, mine: map[string]bool{},
+		wanted: make(chan struct{}, 1), changed: make(chan struct{})}
 }
 
 // Watch says which readers there are, before any of them runs.
@@ -38,8 +40,8 @@ func (p *Progress) Watch(readers []Reader) { p.readers = readers }
 func (p *Progress) began(reader string, at eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at[reader], p.mine[reader] = at, true
-	p.signal()
+	p.mine[reader] = true
+	p.came(reader, at)
 }
 
 // left notes that this process does not feed a reader any more.
@@ -54,9 +56,17 @@ func (p *Progress) stored(reader string, at eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.mine[reader] && p.at[reader] != at {
-		p.at[reader] = at
-		p.signal()
+		p.came(reader, at)
 	}
+}
+
+// came notes where a reader is. One that goes back has lost what it kept, which is whole when it is there again.
+func (p *Progress) came(reader string, at eventlog.Position) {
+	p.at[reader] = at
+	if to, known := p.whole[reader]; known {
+		p.whole[reader] = max(to, at)
+	}
+	p.signal()
 }
 
 // others are the readers that this process does not feed; urgent says that somebody waits.
@@ -87,8 +97,7 @@ func (p *Progress) applied(reader string, at eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if at > p.at[reader] {
-		p.at[reader] = at
-		p.signal()
+		p.came(reader, at)
 	}
 }
 
@@ -127,6 +136,9 @@ func (p *Progress) Up(from eventlog.Position) {
 	defer p.mu.Unlock()
 	for _, r := range p.readers {
 		p.last[r.Name] = max(p.last[r.Name], from)
+		if _, known := p.whole[r.Name]; !known {
+			p.whole[r.Name] = max(from, p.at[r.Name])
+		}
 	}
 	p.live, p.up = from, true
 	p.signal()
@@ -164,6 +176,15 @@ func (p *Progress) Reached(reader string, want eventlog.Position) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.reached(reader, want)
+}
+
+// Whole says whether a reader has all that was in the log when this process began to watch it, and all that the reader
+// had since: false while a new version is being built, or what was lost is made anew.
+func (p *Progress) Whole(reader string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to, known := p.whole[reader]
+	return known && p.reached(reader, to)
 }
 
 // quiet is up to where the log holds nothing for a reader that it has not applied; 0: that is not known.

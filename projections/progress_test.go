@@ -96,6 +96,36 @@ func TestProgress_knows_what_each_reader_wants(t *testing.T) {
 	}
 }
 
+func TestProgress_says_whether_what_a_reader_keeps_is_whole(t *testing.T) {
+	t.Parallel()
+	stored := func(at eventlog.Position) func(*Progress) { return func(p *Progress) { p.stored(Views, at) } }
+	for _, c := range []struct {
+		name  string
+		given steps
+		whole bool
+	}{
+		{"which is not known before the log is watched", steps{began(10)}, false},
+		{"not while it is built", steps{began(0), up(10), came(9)}, false},
+		{"when it is built", steps{began(0), up(10), came(10)}, true},
+		{"which it is already when the log begins to be watched", steps{began(10), up(10)}, true},
+		{"also a moment behind what happens", steps{began(0), up(10), came(10), seen(12, wanted)}, true},
+		{"also while the log is not watched", steps{began(0), up(10), came(10), down}, true},
+		{"not when it is made anew", steps{began(0), up(10), came(10), began(0), came(9)}, false},
+		{"not before it has come again as far as it was",
+			steps{began(0), up(10), seen(15, wanted), came(15), began(0), came(14)}, false},
+		{"when it has", steps{began(0), up(10), seen(15, wanted), came(15), began(0), came(15)}, true},
+		{"not when another instance makes it anew", steps{up(10), stored(20), stored(0), stored(19)}, false},
+		{"when that has come as far", steps{up(10), stored(20), stored(0), stored(20)}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			if got := c.given.progress().Whole(Views); got != c.whole {
+				t.Errorf("whole: %v", got)
+			}
+		})
+	}
+}
+
 func TestProgress_is_watched_while_the_live_subscription_is_up(t *testing.T) {
 	t.Parallel()
 	p := NewProgress()

@@ -3,8 +3,11 @@ package projections
 import (
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -34,6 +37,55 @@ func Older(ctx context.Context, conn *pgx.Conn) ([]Reader, error) {
 	}
 	return all, nil
 }
+
+// Feeding is an instance that feeds a reader in a version before this program's.
+type Feeding struct {
+	Reader  string
+	Version int
+	Owner   string
+}
+
+// ofProgram are the readers' versions of this program.
+var ofProgram = map[string]int{Rights: RightsVersion, Views: ViewsVersion, IndexReader: IndexVersion, Out: OutVersion}
+
+// Feeders lists who feeds versions before this program's. Who was killed is among them until its lease has run out.
+func Feeders(ctx context.Context, conn *pgx.Conn) ([]Feeding, error) {
+	var all []Feeding
+	b := &pgx.Batch{}
+	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
+	b.Queue("SELECT reader, version, owner " + fedOlder() + " ORDER BY reader, version").Query(func(rows pgx.Rows) error {
+		var err error
+		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Feeding])
+		return err
+	})
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return nil, fmt.Errorf("ask who feeds older versions: %w", err)
+	}
+	return all, nil
+}
+
+func fedOlder() string {
+	var older []string
+	for _, name := range slices.Sorted(maps.Keys(ofProgram)) {
+		older = append(older, fmt.Sprintf("reader = '%s' AND version BETWEEN 0 AND %d", name, ofProgram[name]-1))
+	}
+	return "FROM prelude.leases WHERE expires > now() AND (" + strings.Join(older, " OR ") + ")"
+}
+
+// DropOlder is the SQL that takes away older versions. It fails where somebody feeds one by then, and nobody begins to
+// while it runs.
+func DropOlder(old []Reader) []string {
+	all := []string{"LOCK TABLE prelude.leases IN SHARE ROW EXCLUSIVE MODE",
+		"DO $$ BEGIN IF EXISTS (SELECT " + fedOlder() + `) THEN
+			RAISE EXCEPTION 'an instance has just begun to feed an older version'; END IF; END $$`}
+	for _, r := range old {
+		all = append(all, r.Drop()...)
+	}
+	return all
+}
+
+// ForgetIndex is the SQL that takes away how far the reader of a dropped index was.
+func ForgetIndex(version int) []string { return forget(IndexReader, version) }
 
 // DropAside is the SQL that takes away what builds that were not ended have left. Nobody may be building aside.
 func DropAside(ctx context.Context, conn *pgx.Conn) ([]string, error) {

@@ -20,11 +20,13 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// Reader answers questions. Search may be nil: Postgres searches then.
+// Reader answers questions. Search may be nil: Postgres searches then, and also while Whole says that the index has
+// not all yet. Without Whole it has.
 type Reader struct {
 	Pool   *pgxpool.Pool
 	Log    *eventlog.Log
 	Search SearchEngine
+	Whole  func() bool
 	names  *strings.Replacer // of the schemas, as statements name them, by those of this program's versions
 }
 

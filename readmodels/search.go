@@ -61,11 +61,17 @@ type Found struct {
 	Reason   string
 }
 
-// SearchPresets searches with the engine there is, and in Postgres where that does not answer. What was found
-// is held against the database: an index may be behind.
+// Indexed says whether the search engine is asked: there is one, and its index is whole.
+func (r *Reader) Indexed() bool { return r.Search != nil && (r.Whole == nil || r.Whole()) }
+
+// SearchPresets searches with the engine there is, and in Postgres where that does not answer, or its index is still
+// being built. What was found is held against the database: an index may be behind by what happened just now.
 func (r *Reader) SearchPresets(ctx context.Context, who domain.Principal, q SearchQuery) (Found, error) {
 	if r.Search == nil {
 		return r.searchPostgres(ctx, who, q, "opensearch_not_configured")
+	}
+	if !r.Indexed() {
+		return r.searchPostgres(ctx, who, q, "opensearch_catching_up")
 	}
 	hits, err := r.Search.Search(ctx, who, q)
 	if errors.Is(err, ErrSearchDown) {

@@ -19,6 +19,7 @@ import (
 	"prelude/internal/api"
 	"prelude/internal/eventlog"
 	"prelude/internal/postgres"
+	"prelude/internal/search"
 	"prelude/projections"
 	"prelude/readmodels"
 )
@@ -137,6 +138,7 @@ type looked struct {
 	engine   *projections.Engine
 	progress *projections.Progress
 	readers  []projections.Reader
+	index    *search.Client // nil: Postgres searches
 }
 
 var _ api.Readers = looked{}

@@ -57,10 +57,10 @@ func TestNodeKilled(t *testing.T) {
 	for round := range rounds {
 		c := r.steadily(t, fmt.Sprintf("made-%d", round))
 		kill()
-		unready := soon(t, "/readyz says that the store is away", func() bool { return !r.ready() })
+		unready := soon(t, "/readyz says that the store is away", func() bool { return !r.isReady() })
 		r.do("GET", "/v1/presets/"+id, nil).want(200)
 		node, _ = alone(t, data, address)
-		ready := soon(t, "/readyz says that all is well", r.ready)
+		ready := soon(t, "/readyz says that all is well", r.isReady)
 		again := c.goesOn()
 		made = append(made, c.end()...)
 		t.Logf("round %d: unready after %v, ready %v after the node was back, a command done %v later; %d done, %d refused",
@@ -70,7 +70,7 @@ func TestNodeKilled(t *testing.T) {
 	r.onceEach(t, made)
 }
 
-func (r *rig) ready() bool { return r.do("GET", "/readyz", nil).Status == 200 }
+func (r *rig) isReady() bool { return r.do("GET", "/readyz", nil).Status == 200 }
 
 // steady is a client that makes one preset after the other, each with a key, and repeats each until it is made.
 type steady struct {

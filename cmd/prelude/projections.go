@@ -10,7 +10,6 @@ import (
 
 	"prelude/domain"
 	"prelude/internal/eventlog"
-	"prelude/internal/search"
 	"prelude/projections"
 	"prelude/readmodels"
 )
@@ -211,12 +210,11 @@ func withReaders(ctx context.Context, cfg *Config, s streams,
 	l := looked{progress: progress, readers: append(projections.Kept(), projections.OutReader(nil)),
 		engine: &projections.Engine{Log: p.log, Pool: p.pool, Progress: progress, Logger: logger}}
 	if cfg.OpenSearchURL != "" {
-		index, err := search.Open(search.Config{URL: cfg.OpenSearchURL, Prefix: cfg.OpenSearchPrefix, Logger: logger})
-		if err != nil {
+		if l.index, err = openIndex(p); err != nil {
 			return errors.Join(err, p.Close())
 		}
-		p.onClose(index.Close)
-		l.readers = append(l.readers, projections.NewIndexReader(p.pool, progress, index))
+		p.onClose(l.index.Close)
+		l.readers = append(l.readers, projections.NewIndexReader(p.pool, progress, l.index))
 	}
 	progress.Watch(l.readers)
 	ctx, cancel := context.WithCancel(ctx)

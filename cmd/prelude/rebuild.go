@@ -11,7 +11,6 @@ import (
 	"prelude/commands"
 	"prelude/internal/eventlog"
 	"prelude/internal/postgres"
-	"prelude/internal/search"
 	"prelude/internal/vault"
 	"prelude/projections"
 )
@@ -20,7 +19,7 @@ type rebuildCmd struct {
 	Yes     bool `env:"PRELUDE_REBUILD_YES" help:"Drop what is built from the log; the next serve builds it anew. No server may run."`
 	Warm    bool `env:"PRELUDE_REBUILD_WARM" help:"Build this program's versions while another program's are served."`
 	Verify  bool `env:"PRELUDE_REBUILD_VERIFY" help:"Build anew on the side, compare with what is served, and say where they differ."`
-	DropOld bool `env:"PRELUDE_REBUILD_DROP_OLD" help:"Drop the tables of versions before this program's."`
+	DropOld bool `env:"PRELUDE_REBUILD_DROP_OLD" help:"Drop the tables and indexes of versions before this program's, if no program feeds them."`
 }
 
 var errRebuild = errors.New("say which: --yes drops what is built from the log (read models and the search index; " +
@@ -106,8 +105,7 @@ func dropIndex(ctx context.Context, p *parts) error {
 	if p.cfg.OpenSearchURL == "" {
 		return nil
 	}
-	index, err := search.Open(search.Config{URL: p.cfg.OpenSearchURL, Prefix: p.cfg.OpenSearchPrefix,
-		Logger: p.logger})
+	index, err := openIndex(p)
 	if err != nil {
 		return err
 	}
@@ -135,32 +133,6 @@ func warm(ctx context.Context, cfg *Config, s streams) error {
 		}
 		return nil
 	})
-}
-
-// dropOld drops the tables of versions before this program's. Going back to the programs of those builds them anew.
-func dropOld(ctx context.Context, cfg *Config, s streams) error {
-	p := &parts{cfg: cfg, logger: cfg.logger(s.err)}
-	if err := p.openDatabase(ctx); err != nil {
-		return errors.Join(err, p.Close())
-	}
-	conn, err := postgres.Look(ctx, p.dsn)
-	if err != nil {
-		return errors.Join(err, p.Close())
-	}
-	old, err := projections.Older(ctx, conn)
-	err = errors.Join(err, conn.Close(ctx))
-	for _, r := range old {
-		if err == nil {
-			err = postgres.Owned(ctx, p.dsn, r.Drop()...)
-		}
-		if err == nil {
-			_, err = fmt.Fprintf(s.out, "%s, version %d, is dropped\n", r.Name, r.Version)
-		}
-	}
-	if err == nil && len(old) == 0 {
-		_, err = fmt.Fprintln(s.out, "there are no versions before this program's")
-	}
-	return errors.Join(err, p.Close())
 }
 
 // progressOf tells people every second how far a build is, and how long it will take from here.

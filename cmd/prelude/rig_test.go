@@ -89,8 +89,14 @@ func start(t testing.TB, args ...string) *rig {
 	return r
 }
 
-// serve starts on the rig's data.
+// serve starts on the rig's data, and waits until it is ready.
 func (r *rig) serve(args ...string) {
+	r.t.Helper()
+	r.ready(r.starting(args...))
+}
+
+// starting starts on the rig's data. It gives what the server prints.
+func (r *rig) starting(args ...string) *buffer {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out := &buffer{}
@@ -107,6 +113,12 @@ func (r *rig) serve(args ...string) {
 			}
 		}
 	})
+	return out
+}
+
+// ready waits until the server is ready.
+func (r *rig) ready(out *buffer) {
+	r.t.Helper()
 	m, err := out.until(answersAt, r.done)
 	if err != nil {
 		r.cancel = nil // it has ended

@@ -103,6 +103,7 @@ type scanned struct {
 	ann, bob *writer
 	kept     string // the folder of the backups
 	logs     strings.Builder
+	index    *scannedIndex
 }
 
 // TestScan erases one of two users, and then searches every byte of what there is, and of every backup: nobody's text
@@ -111,18 +112,21 @@ type scanned struct {
 func TestScan(t *testing.T) {
 	t.Parallel()
 	s := &scanned{T: t, rig: &rig{t: t, data: t.TempDir()}, kept: t.TempDir()}
-	p := launch(s.rig, "--log-level", "debug")
+	s.index = newScannedIndex(t)
+	p := launch(s.rig, s.index.with("--log-level", "debug")...)
 	s.rig.erasingPreset()
 	s.ann, s.bob = s.rig.writer("ann"), s.rig.writer("bob")
 	s.ann.shows()
 	s.bob.shows()
+	s.rig.search("q="+indexed+"&min_position="+s.bob.position, "opensearch")
 	s.backup("older")
 	s.end(p, "older")
 	s.plain("before the erasure")
 
-	p = launch(s.rig, "--log-level", "debug")
+	p = launch(s.rig, s.index.with("--log-level", "debug")...)
 	s.rig.erase(s.ann.id).want(202)
 	s.sweep()
+	s.rig.search("q="+indexed+"&min_position="+s.rig.newest(), "opensearch")
 	s.backup("newer")
 	s.end(p, "newer")
 	s.plain("after the erasure")
@@ -130,6 +134,14 @@ func TestScan(t *testing.T) {
 	s.Run("the newer vault has nothing of the erased", func(t *testing.T) {
 		t.Parallel()
 		s.on(t).restored("newer", "newer")
+	})
+	s.Run("the newer backup of the log is restored with the newer vault", func(t *testing.T) {
+		t.Parallel()
+		s.on(t).restoredLog("newer", "newer")
+	})
+	s.Run("the newer backup of the log is restored with the older vault", func(t *testing.T) {
+		t.Parallel()
+		s.on(t).restoredLog("newer", "older")
 	})
 	s.Run("the older vault is put back, and erased again", func(t *testing.T) {
 		t.Parallel()
@@ -142,16 +154,21 @@ func TestScan(t *testing.T) {
 }
 
 func (s *scanned) on(t *testing.T) *scanned {
-	return &scanned{T: t, rig: s.rig.on(t), ann: s.ann, bob: s.bob, kept: s.kept}
+	return &scanned{T: t, rig: s.rig.on(t), ann: s.ann, bob: s.bob, kept: s.kept, index: s.index}
 }
 
-// backup backs the vault up while the server runs.
+// backup backs the log and the vault up while the server runs.
 func (s *scanned) backup(name string) {
 	s.Helper()
-	if out, err := s.rig.command("vault", "backup", filepath.Join(s.kept, name+".vault")); err != nil {
-		s.Fatalf("%v\n%s", err, out)
+	for what, file := range map[string]string{"log": name + logBackup, "vault": name + ".vault"} {
+		if out, err := s.rig.command(what, "backup", filepath.Join(s.kept, file)); err != nil {
+			s.Fatalf("%v\n%s", err, out)
+		}
 	}
 }
+
+// logBackup ends the name of a backup of the log, as the program makes it.
+const logBackup = ".log.backup"
 
 // end stops the server, and keeps a copy of the log as it lies there then.
 func (s *scanned) end(p *process, name string) {
@@ -198,6 +215,7 @@ func (s *scanned) plain(when string) {
 		s.Errorf("%s a text lies in %v", when, found)
 	}
 	s.Logf("%s %d MiB were searched", when, size>>20)
+	s.index.plain(s, when)
 	// The scanner sees what lies there.
 	path := filepath.Join(s.rig.data, "postgres", "left")
 	if err := os.WriteFile(path, []byte("x"+s.ann.marker), 0o600); err != nil {
@@ -214,8 +232,15 @@ func (s *scanned) plain(when string) {
 // installed is a new installation with a copy of a log, the master key, and an empty database.
 func (s *scanned) installed(log string) *rig {
 	s.Helper()
-	r := &rig{t: s.T, data: s.TempDir(), dsn: pgtest.Database(s.T)}
+	r := s.bare()
 	s.copyLog(filepath.Join(s.kept, log+".log"), filepath.Join(r.data, "log"))
+	return r
+}
+
+// bare is a new installation with the master key and an empty database.
+func (s *scanned) bare() *rig {
+	s.Helper()
+	r := &rig{t: s.T, data: s.TempDir(), dsn: pgtest.Database(s.T)}
 	key, err := os.ReadFile(filepath.Join(s.rig.data, "master.key"))
 	if err = errors.Join(err, os.WriteFile(filepath.Join(r.data, "master.key"), key, 0o600)); err != nil {
 		s.Fatal(err)
@@ -238,7 +263,19 @@ func (s *scanned) restored(log, vault string) {
 	r := s.installed(log)
 	s.restore(r, vault, 1)
 	s.opens(r, false)
-	s.starts(r)
+	s.starts(r, false)
+}
+
+// restoredLog puts backups of the log and of the vault back where there is nothing, and starts.
+func (s *scanned) restoredLog(log, vault string) {
+	s.Helper()
+	r := s.bare()
+	if out, err := r.command("log", "restore", filepath.Join(s.kept, log+logBackup)); err != nil {
+		s.Fatalf("%v\n%s", err, out)
+	}
+	s.restore(r, vault, 1)
+	s.opens(r, false)
+	s.starts(r, true)
 }
 
 // slippedIn brings a vault of before to a log of after without a restore, as a copy of the database would.
@@ -251,19 +288,23 @@ func (s *scanned) slippedIn() {
 		s.Fatal(err)
 	}
 	s.copyLog(filepath.Join(s.kept, "newer.log"), filepath.Join(r.data, "log"))
-	s.starts(r)
+	s.starts(r, false)
 	contains(s.T, r.logs.String(), "erasures were applied to the vault")
 }
 
-// starts serves, and asks for everything.
-func (s *scanned) starts(r *rig) {
+// starts serves, and asks for everything. Where the log has a new id, positions of the old one are void.
+func (s *scanned) starts(r *rig, newID bool) {
 	s.Helper()
 	r.serve()
 	ann, bob := *s.ann, *s.bob
 	ann.rig, bob.rig = r.as(s.ann.key), r.as(s.bob.key)
+	owner := r.as(s.rig.key)
+	if newID {
+		ann.position = owner.newest()
+		bob.position = ann.position
+	}
 	ann.do("GET", "/v1/me", nil).refused(401, "unauthenticated")
 	bob.shows()
-	owner := r.as(s.rig.key)
 	if d := owner.do("GET", "/v1/users/"+ann.id, nil).want(200); d.str("withheld") != "erased" {
 		s.Errorf("the user is shown as %v", d)
 	}

@@ -130,6 +130,7 @@ func (s *server) wire(producer session.Producer) {
 	read := s.reader()
 	if s.index != nil {
 		read.Search = s.index
+		read.Whole = func() bool { return s.progress.Whole(projections.IndexReader) }
 	}
 	e := s.parts.engine
 	s.api = &api.Server{
@@ -139,7 +140,7 @@ func (s *server) wire(producer session.Producer) {
 		APIKeys:  commands.APIKeys{Engine: e},
 		Vault:    s.vault,
 		Read:     read, Progress: s.progress, Relay: s.relay, Log: s.log,
-		Readers: looked{s.engine, s.progress, s.readers}, LogID: s.logID, Version: version,
+		Readers: looked{s.engine, s.progress, s.readers, s.index}, LogID: s.logID, Version: version,
 		Ready: s.wrong, Stopping: s.stopping, Logger: s.logger,
 	}
 	s.api.Authn = authn.New(read, s.api.KnowsRights, s.progress.Watched)
@@ -260,7 +261,8 @@ func (s *server) stop() error {
 }
 
 // prepare makes the server ready: it waits until the readers have caught up, closes the replies that an
-// earlier start of this instance left, and says hello.
+// earlier start of this instance left, and says hello. The index is not waited for: Postgres searches until that is
+// whole.
 func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
 	select {
 	case <-started:
@@ -315,10 +317,12 @@ func (s *server) openIndex() error {
 		return nil
 	}
 	var err error
-	s.index, err = search.Open(search.Config{URL: s.cfg.OpenSearchURL, Prefix: s.cfg.OpenSearchPrefix,
-		Logger: s.logger})
-	if err == nil {
+	if s.index, err = openIndex(s.parts); err == nil {
 		s.onClose(s.index.Close)
 	}
 	return err
+}
+
+func openIndex(p *parts) (*search.Client, error) {
+	return search.Open(search.Config{URL: p.cfg.OpenSearchURL, Prefix: p.cfg.OpenSearchPrefix, Logger: p.logger})
 }

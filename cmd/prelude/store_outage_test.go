@@ -55,7 +55,7 @@ func TestStoreOutages(t *testing.T) {
 					<-over
 				}
 				back()
-				ready := soon(t, "/readyz says that all is well", r.ready)
+				ready := soon(t, "/readyz says that all is well", r.isReady)
 				inTime(t, fmt.Sprintf("being ready after %v", outage), ready, 5*time.Second)
 				c.goesOn()
 				made = append(made, c.end()...)

@@ -65,8 +65,13 @@ func (p *parts) cleanAside(ctx context.Context, lock *pgx.Conn) error {
 
 func (p *parts) verify(ctx context.Context, l looked, s streams) error {
 	differs := false
+	var views projections.Reader
 	for _, r := range projections.Kept() {
-		found, rows, err := p.verifyReader(ctx, l, r, s)
+		aside := r.Aside(1 + rand.IntN(1<<30)) //nolint:gosec // a number, not a secret
+		if r.Name == projections.Views {
+			views = aside
+		}
+		found, rows, err := p.verifyReader(ctx, l, r, aside, s)
 		if err != nil {
 			return err
 		}
@@ -76,6 +81,13 @@ func (p *parts) verify(ctx context.Context, l looked, s streams) error {
 			return err
 		}
 	}
+	if l.index != nil {
+		found, err := p.verifyIndex(ctx, l, views, s)
+		if err != nil {
+			return err
+		}
+		differs = differs || found > 0
+	}
 	if differs {
 		return errDiffers
 	}
@@ -83,9 +95,8 @@ func (p *parts) verify(ctx context.Context, l looked, s streams) error {
 }
 
 // verifyReader builds what one reader keeps, and compares it with what is served as of the same position.
-func (p *parts) verifyReader(ctx context.Context, l looked, r projections.Reader, s streams,
+func (p *parts) verifyReader(ctx context.Context, l looked, r, aside projections.Reader, s streams,
 ) (differences, rows int, err error) {
-	aside := r.Aside(1 + rand.IntN(1<<30)) //nolint:gosec // a number, not a secret
 	if err := postgres.Owned(ctx, p.dsn, aside.Build()); err != nil {
 		return 0, 0, err
 	}

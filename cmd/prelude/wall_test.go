@@ -25,6 +25,7 @@ var outside = map[string]string{
 	"prelude.consumers":       "bookkeeping without texts: how far consumers are",
 	"prelude.snapshots":       "folds with sealed texts, which commands alone read, by the stream's whole name",
 	"prelude.parked":          "bookkeeping without texts: streams that wait",
+	"prelude.turns":           "bookkeeping without texts: how often a program had all of the database",
 	"prelude.leases":          "bookkeeping without texts: which instance feeds a reader",
 	"prelude.instances":       "bookkeeping without texts: which instances there are",
 	"prelude.consumed_late":   "bookkeeping without texts: what consumers have taken late",

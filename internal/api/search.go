@@ -66,7 +66,7 @@ func (s *Server) searchPresets(ctx context.Context, in *searchIn) (*bodyOnly[sea
 		return nil, err
 	}
 	reader := viewsReader
-	if s.Read.Search != nil {
+	if s.Read.Indexed() {
 		reader = indexReader
 	}
 	stale, err := s.wait(ctx, in.Query, reader)

@@ -45,11 +45,15 @@ type Config struct {
 	URL    string // with user and password where it asks for them
 	Prefix string // of the index's name; empty: presets
 	Logger *slog.Logger
+	// Version of the index; 0: this program's. Another program's can be asked and filled too.
+	Version int
 }
 
 // Client writes to the index and asks it. It is safe for use by several goroutines.
 type Client struct {
 	api     *opensearchapi.Client
+	prefix  string
+	version int
 	alias   string
 	index   string
 	log     *slog.Logger
@@ -86,9 +90,12 @@ func Open(cfg Config) (*Client, error) {
 		// The error may quote the address, and that a password.
 		return nil, errors.New("the address of OpenSearch is not a URL")
 	}
-	alias := fmt.Sprintf("%s-%d", cfg.Prefix, Version)
+	if cfg.Version == 0 {
+		cfg.Version = Version
+	}
+	alias := fmt.Sprintf("%s-%d", cfg.Prefix, cfg.Version)
 	return &Client{
-		api: api, alias: alias, index: alias + "-" + build(), log: cfg.Logger,
+		api: api, prefix: cfg.Prefix, version: cfg.Version, alias: alias, index: alias + "-" + build(), log: cfg.Logger,
 		breaker: breaker{now: time.Now}, backoff: jittered, budget: 500 * time.Millisecond,
 	}, nil
 }
@@ -135,16 +142,7 @@ func (c *Client) Bootstrap(ctx context.Context) (made bool, err error) {
 }
 
 // Drop removes the index and with it the alias. It is no error if there is none.
-func (c *Client) Drop(ctx context.Context) error {
-	_, err := c.api.Indices.Delete(ctx, opensearchapi.IndicesDeleteReq{
-		Indices: []string{c.index},
-		Params:  opensearchapi.IndicesDeleteParams{IgnoreUnavailable: new(true)},
-	})
-	if err != nil {
-		return fmt.Errorf("drop the search index: %w", diagnose(nil, err))
-	}
-	return nil
-}
+func (c *Client) Drop(ctx context.Context) error { return c.DropIndexes(ctx, c.index) }
 
 // Ready says whether the index is there and answers.
 func (c *Client) Ready(ctx context.Context) error {
