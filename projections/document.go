@@ -19,7 +19,7 @@ import (
 func NewIndexReader(pool *pgxpool.Pool, progress *Progress, index Index) Reader {
 	views := ViewsReader().Schema()
 	return Reader{Name: IndexReader, Version: IndexVersion, Parks: true, Prefixes: []string{"preset-"},
-		Start: index.Bootstrap,
+		Missing: index.Missing, Start: index.Bootstrap,
 		Before: func(ctx context.Context, batch []eventlog.Record) error {
 			if !progress.Wait(ctx, Views, batch[len(batch)-1].Position) {
 				return errors.Join(errors.New("views did not come"), context.Cause(ctx))

@@ -14,7 +14,8 @@ import (
 // faulty is an index that remembers what it was given, and fails as it is told.
 type faulty struct {
 	mu   sync.Mutex
-	made bool
+	gone bool  // there is none
+	cut  error // of the next Bootstrap, after it has made one
 	fail error
 	puts int
 	docs map[string]Document
@@ -23,9 +24,15 @@ type faulty struct {
 func (f *faulty) Bootstrap(context.Context) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	made := f.made
-	f.made = false
-	return made, nil
+	made, err := f.gone, f.cut
+	f.gone, f.cut = false, nil
+	return made, err
+}
+
+func (f *faulty) Missing(context.Context) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.gone, nil
 }
 
 func (f *faulty) Put(_ context.Context, docs []Document) error {
@@ -145,16 +152,21 @@ func TestIndex_puts_each_row_with_its_position(t *testing.T) {
 
 func TestIndex_is_given_all_again_when_it_is_made_anew(t *testing.T) {
 	t.Parallel()
-	x := newIndexed(t, 9)
-	stop := running(t, x.e, x.r...)
-	until(t, x.e, IndexReader, x.last)
-	stop()
-	x.index.set(func(f *faulty) { f.docs, f.made = nil, true })
-	x.change(x.presets[1]) // perhaps nothing
-	x.newPreset(acme, x.presets[1].state.Owner)
-	running(t, x.e, x.r...)
-	until(t, x.e, IndexReader, x.last)
-	x.expect()
+	for name, cut := range map[string]error{"whole": nil, "cut off when it was made": errors.New("cut off")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newIndexed(t, 9)
+			stop := running(t, x.e, x.r...)
+			until(t, x.e, IndexReader, x.last)
+			stop()
+			x.index.set(func(f *faulty) { f.docs, f.gone, f.cut = nil, true, cut })
+			x.change(x.presets[1]) // perhaps nothing
+			x.newPreset(acme, x.presets[1].state.Owner)
+			running(t, x.e, x.r...)
+			until(t, x.e, IndexReader, x.last)
+			x.expect()
+		})
+	}
 }
 
 func TestIndex_that_fails_moves_nothing(t *testing.T) {

@@ -337,19 +337,14 @@ func move(ctx context.Context, tx pgx.Tx, r Reader, from eventlog.Position, to m
 
 // begin is where the reader goes on: at its checkpoint, or at the log's beginning where what it kept is gone.
 func (e *Engine) begin(ctx context.Context, r Reader) (eventlog.Position, error) {
-	anew := false
-	if r.Start != nil {
-		var err error
-		if anew, err = r.Start(ctx); err != nil {
-			return 0, err
-		}
-	}
 	at, err := e.checkpoint(ctx, r)
-	if err != nil {
-		return 0, err
+	if err == nil && r.Missing != nil {
+		at, err = e.anew(ctx, r, at, r.Missing) // before it is made: else it were taken for whole after a crash
 	}
-	if anew && at.at > 0 {
-		err = e.inTx(ctx, r, func(tx pgx.Tx) error { return move(ctx, tx, r, at.at, mark{}, 0) })
+	if err == nil && r.Start != nil {
+		at, err = e.anew(ctx, r, at, r.Start)
+	}
+	if err != nil {
 		return 0, err
 	}
 	head, err := e.Log.Head(ctx)
@@ -360,6 +355,21 @@ func (e *Engine) begin(ctx context.Context, r Reader) (eventlog.Position, error)
 		err = recognise(ctx, e.Log, at.last)
 	}
 	return at.at, err
+}
+
+// anew has the reader begin at the log's beginning where what it kept is gone.
+func (e *Engine) anew(ctx context.Context, r Reader, at mark, gone func(context.Context) (bool, error)) (mark, error) {
+	is, err := gone(ctx)
+	if err != nil || !is || at.at == 0 {
+		return at, err
+	}
+	return mark{}, e.inTx(ctx, r, func(tx pgx.Tx) error {
+		// This one must be on the disk: what is made next is empty.
+		if _, err := tx.Exec(ctx, `SELECT set_config('synchronous_commit', 'on', true)`); err != nil {
+			return err
+		}
+		return move(ctx, tx, r, at.at, mark{}, 0)
+	})
 }
 
 func (e *Engine) checkpoint(ctx context.Context, r Reader) (at mark, err error) {

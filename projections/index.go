@@ -30,6 +30,8 @@ type Document struct {
 
 // Index is the port to the search index. internal/search implements it.
 type Index interface {
+	// Missing says that there is no index.
+	Missing(ctx context.Context) (bool, error)
 	// Bootstrap makes the index if it is missing; made says that it was, so that all must be put again.
 	Bootstrap(ctx context.Context) (made bool, err error)
 	// Put stores documents, each whole and only if none of a higher position is there. It returns when each

@@ -106,6 +106,8 @@ type Reader struct {
 	// Apply writes the effect of a batch within tx, whose search path leads to the reader's schema. It gets every
 	// event at least once, in order; one of an unknown name too, whose Event is nil.
 	Apply func(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error
+	// Missing says, before Start makes it again, that what the reader keeps is gone, so that all must come again.
+	Missing func(ctx context.Context) (bool, error)
 	// Start is asked before the reader follows; anew says that what it kept is gone and all must come again.
 	Start func(ctx context.Context) (anew bool, err error)
 	// Before runs outside the transaction, before Apply, and may be repeated. It gets no event of an unknown name.

@@ -297,8 +297,14 @@ func TestMissingIndex(t *testing.T) {
 		if err := c.Put(t.Context(), one); !errors.Is(err, ErrLost) {
 			t.Fatalf("got %v", err)
 		}
+		if missing, err := c.Missing(t.Context()); err != nil || !missing {
+			t.Fatalf("missing %v: %v", missing, err)
+		}
 		if made, err := c.Bootstrap(t.Context()); err != nil || !made {
 			t.Fatalf("made %v: %v", made, err)
+		}
+		if missing, err := c.Missing(t.Context()); err != nil || missing {
+			t.Fatalf("made, it is missing %v: %v", missing, err)
 		}
 		store(t, c, one[0])
 		if got := ids(find(t, c, asAnn, readmodels.SearchQuery{Text: "first"})); len(got) != 1 {

@@ -115,6 +115,18 @@ func build() string { return fmt.Sprintf("%x", sha256.Sum256(definition))[:8] }
 // Close ends the client's background work.
 func (c *Client) Close() error { return c.api.Close() }
 
+// Missing says that there is no index.
+func (c *Client) Missing(ctx context.Context) (bool, error) {
+	resp, err := c.api.Indices.Exists(ctx, opensearchapi.IndicesExistsReq{Indices: []string{c.index}})
+	if resp != nil && resp.StatusCode == http.StatusNotFound {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the search index: %w", diagnose(resp, err))
+	}
+	return false, nil
+}
+
 // Bootstrap makes the index if it is missing and points the alias at it; made says that it was, and is empty.
 // Several may do so at once.
 func (c *Client) Bootstrap(ctx context.Context) (made bool, err error) {
