@@ -74,6 +74,9 @@ func NewProxy(t testing.TB, path, to string) *Proxy {
 	p.upload.Store(-1)
 	p.download.Store(-1)
 	p.Up()
+	if p.listener != nil {
+		p.Path = p.listener.Addr().String()
+	}
 	t.Cleanup(func() {
 		p.Down()
 		p.all.Wait()
@@ -89,7 +92,6 @@ func (p *Proxy) Up() {
 		p.t.Error(err)
 		return
 	}
-	p.Path = l.Addr().String()
 	p.mu.Lock()
 	p.listener = l
 	p.mu.Unlock()
