@@ -77,8 +77,9 @@ func TestUpgrade_is_not_ready_before_its_tables_are_built(t *testing.T) {
 			release()
 			r.ready(out)
 			r.do("GET", "/readyz", nil).want(200)
-			if n := r.count("SELECT count(*) FROM " + table); n != before || n == 0 {
-				t.Errorf("when it is ready there are %d rows, want %d", n, before)
+			// The last row may not have been there yet before the stop.
+			if n := r.count("SELECT count(*) FROM " + table); n < before || n == 0 {
+				t.Errorf("when it is ready there are %d rows, want %d or more", n, before)
 			}
 		})
 	}
