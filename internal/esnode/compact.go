@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -72,12 +73,13 @@ func (c *Compacted) run(ctx context.Context, file string, progress Progress) err
 	return err
 }
 
-// alone says that nothing of a log lies beside its file, which is so when nobody has it open.
+// alone says that nothing of a log lies beside its file, which is so when nobody has it open, and stays so after a
+// crash.
 func alone(file string) error {
 	if info, err := os.Stat(file + "-wal"); err == nil && info.Size() > 0 {
 		return errors.New("somebody still reads the log: wait until they have ended")
 	}
-	return nil
+	return syncFile(filepath.Dir(file)) // that it is gone must not be lost in a crash after the new file is there
 }
 
 func size(file string) (int64, error) {
