@@ -193,7 +193,7 @@ func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
 	case err != nil:
 		f.err = fmt.Errorf("hold the vault against the log: %w", err)
 	default:
-		f.note += fmt.Sprintf(", which has all %d keys that the log names newly", named)
+		f.note += fmt.Sprintf(", which has all %d keys that the log names in its newest part", named)
 	}
 	return f
 }
