@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"os"
@@ -29,7 +30,9 @@ func (r *rig) every(pause time.Duration, args ...string) (string, error) {
 	if r.dsn != "" {
 		args = append(args, "--database-url", r.dsn)
 	}
-	err := streams{out, out, pause}.run(r.t.Context(), args)
+	ctx, cancel := context.WithTimeout(r.t.Context(), 3*time.Minute) // one that must end may go on and serve
+	defer cancel()
+	err := streams{out, out, pause}.run(ctx, args)
 	return out.String(), err
 }
 
