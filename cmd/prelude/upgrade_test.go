@@ -127,10 +127,12 @@ func TestUpgrade_searches_in_Postgres_until_its_index_is_built(t *testing.T) {
 	}
 }
 
-// newest is the position of the newest entry of the audit.
+// newest is the position of the log's newest event, which it makes: a session.
 func (r *rig) newest() string {
 	r.t.Helper()
-	return r.do("POST", "/v1/sessions", doc{"model": "demo"}).want(201).Header.Get("Prelude-Position")
+	a := r.do("POST", "/v1/sessions", doc{"model": "demo"})
+	a.want(201)
+	return a.Header.Get("Prelude-Position")
 }
 
 // index is a client of a version of the index.
