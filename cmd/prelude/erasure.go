@@ -77,6 +77,9 @@ func unknownKeys(ctx context.Context, log *eventlog.Log, after eventlog.Position
 	if err != nil {
 		return 0, nil, err
 	}
+	if after > to {
+		after = 0 // the log was restored from before that
+	}
 	seen := map[domain.KeyID]bool{}
 	var ids []domain.KeyID
 	ask := func() error {
@@ -142,13 +145,6 @@ func newKeys(ctx context.Context, log *eventlog.Log, logID string, q vault.Queri
 	after, err := vault.Applied(ctx, q, logID)
 	if err != nil {
 		return 0, nil, err
-	}
-	head, err := log.Head(ctx)
-	if err != nil {
-		return 0, nil, err
-	}
-	if after > head {
-		after = 0 // the log was restored from before that
 	}
 	return unknownKeys(ctx, log, after, q, g)
 }

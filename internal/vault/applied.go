@@ -36,10 +36,12 @@ func (v *Vault) NoteApplied(ctx context.Context, logID string, from, to eventlog
 	return nil
 }
 
+const unapply = `UPDATE vault.applied SET pos = 0`
+
 // Unapply has the next start hold the whole log against the vault behind q: what is known of it may be of another log.
 func Unapply(ctx context.Context, q Querier) error {
 	b := batch()
-	b.Queue(`UPDATE vault.applied SET pos = 0`)
+	b.Queue(unapply)
 	if err := q.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("note that erasures are to be applied again: %w", err)
 	}

@@ -101,7 +101,7 @@ func forget(ctx context.Context, tx pgx.Tx, erased []Erased) error {
 	for _, e := range erased {
 		queueErase(b, e.Org, e.User)
 	}
-	b.Queue(`UPDATE vault.applied SET pos = 0`)
+	b.Queue(unapply)
 	return tx.SendBatch(ctx, b).Close()
 }
 
