@@ -67,7 +67,7 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 		column(rows, func(r *presetRow) string { return string(r.state.Scope) }),
 		column(rows, func(r *presetRow) string { return string(r.state.Owner) }),
 		column(rows, func(r *presetRow) string { return r.state.Slug }),
-		column(rows, func(r *presetRow) string { return strings.Join(r.state.Draft.Tags, "\x01") }),
+		column(rows, joinedTags),
 		column(rows, func(r *presetRow) string { return r.state.Draft.Language }),
 		column(rows, func(r *presetRow) string { return r.state.Status() }),
 		column(rows, func(r *presetRow) string { return labelNames(r.state) }),
@@ -137,24 +137,39 @@ func putLabels(b *pgx.Batch, presets []*presetRow) error {
 }
 
 // putSearch writes what the search in Postgres asks.
-func putSearch(b *pgx.Batch, rows []*presetRow) error {
-	for _, r := range rows {
-		p := r.state
-		tags := p.Draft.Tags
-		if tags == nil {
-			tags = []string{}
-		}
-		b.Queue(`INSERT INTO preset_search AS t (org, id, owner, scope, status, language, tags, name,
-				description, tsv, tri, updated_at, deleted, pos)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9,
-				preset_search_tsv($8, $9, $7, $10), preset_search_tri($8, $9, $7, $6, $10),
-				$11, $12, $13)
-			ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, language = excluded.language,
-				tags = excluded.tags, name = excluded.name, description = excluded.description,
-				tsv = excluded.tsv, tri = excluded.tri, updated_at = excluded.updated_at,
-				deleted = excluded.deleted, pos = excluded.pos`,
-			r.org, r.id, string(p.Owner), string(p.Scope), p.Status(), p.Draft.Language, tags, p.Draft.Name,
-			p.Draft.Description, p.Draft.Instructions, p.UpdatedAt, p.DeletedAt != nil, int64(r.position))
+func putSearch(b *pgx.Batch, rows []*presetRow) {
+	if len(rows) == 0 {
+		return
 	}
-	return nil
+	b.Queue(`INSERT INTO preset_search AS t (org, id, owner, scope, status, language, tags, name,
+			description, tsv, tri, updated_at, deleted, pos)
+		SELECT org, id, owner, scope, status, language, tags, name, description,
+			preset_search_tsv(name, description, tags, instructions),
+			preset_search_tri(name, description, tags, language, instructions), updated_at, deleted, pos
+		FROM (SELECT *, string_to_array(joined, E'\x01') AS tags
+			FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+			$8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::boolean[], $13::bigint[]) AS u (org,
+			id, owner, scope, status, language, joined, name, description, instructions, updated_at, deleted,
+			pos)) AS u
+		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, language = excluded.language,
+			tags = excluded.tags, name = excluded.name, description = excluded.description,
+			tsv = excluded.tsv, tri = excluded.tri, updated_at = excluded.updated_at,
+			deleted = excluded.deleted, pos = excluded.pos`,
+		column(rows, func(r *presetRow) string { return r.org }),
+		column(rows, func(r *presetRow) string { return r.id }),
+		column(rows, func(r *presetRow) string { return string(r.state.Owner) }),
+		column(rows, func(r *presetRow) string { return string(r.state.Scope) }),
+		column(rows, func(r *presetRow) string { return r.state.Status() }),
+		column(rows, func(r *presetRow) string { return r.state.Draft.Language }),
+		column(rows, joinedTags),
+		column(rows, func(r *presetRow) string { return r.state.Draft.Name }),
+		column(rows, func(r *presetRow) string { return r.state.Draft.Description }),
+		column(rows, func(r *presetRow) string { return r.state.Draft.Instructions }),
+		column(rows, func(r *presetRow) time.Time { return r.state.UpdatedAt }),
+		column(rows, func(r *presetRow) bool { return r.state.DeletedAt != nil }),
+		column(rows, func(r *presetRow) int64 { return int64(r.position) }),
+	)
 }
+
+// joinedTags are a preset's tags as one text; unnest takes arrays of arrays apart.
+func joinedTags(r *presetRow) string { return strings.Join(r.state.Draft.Tags, "\x01") }

@@ -37,7 +37,6 @@ func applyViews(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error {
 		func(b *pgx.Batch) error { return putPresets(b, presets) },
 		func(b *pgx.Batch) error { return putVersions(b, presets) },
 		func(b *pgx.Batch) error { return putLabels(b, presets) },
-		func(b *pgx.Batch) error { return putSearch(b, presets) },
 		func(b *pgx.Batch) error { return putSessions(b, sessions) },
 		func(b *pgx.Batch) error { return putMessages(b, batch) },
 		func(b *pgx.Batch) error { return putAudit(b, batch) },
@@ -46,6 +45,7 @@ func applyViews(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error {
 			return err
 		}
 	}
+	putSearch(b, presets)
 	if b.Len() == 0 {
 		return nil
 	}
@@ -121,8 +121,9 @@ func foldRow[S evolver[S, E], E any](r *row[S], rec eventlog.Record, note func(*
 
 func readRows[S any](ctx context.Context, tx pgx.Tx, table string, orgs, ids []string, order []*row[S],
 ) error {
-	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT t.org, t.id, t.state, t.revision, t.pos FROM %s t
-		JOIN unnest($1::text[], $2::text[]) AS k (org, id) ON t.org = k.org AND t.id = k.id`, table), orgs, ids)
+	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT t.* FROM unnest($1::text[], $2::text[]) AS k (org, id)
+		CROSS JOIN LATERAL (SELECT org, id, state, revision, pos FROM %s t
+			WHERE t.org = k.org AND t.id = k.id LIMIT 1) AS t`, table), orgs, ids)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,8 @@
 -- What the reader views keeps. state is the fold of the thing's stream; columns beside it are there to be
 -- asked for. What ETags are made of is json, not jsonb, which would write 1e2 as 100 and "\u0041" as "A".
+--
+-- A primary key is made after a table's other indexes. As long as Postgres knows nothing of a table that is new, it
+-- takes the one made last of those which seem alike to it; any other has all rows of the org read for one of them.
 
 CREATE TABLE presets (
   org        text NOT NULL,
@@ -15,10 +18,10 @@ CREATE TABLE presets (
   updated_at timestamptz NOT NULL,
   state      json NOT NULL,
   revision   bigint NOT NULL,
-  pos        bigint NOT NULL,
-  PRIMARY KEY (org, id)
+  pos        bigint NOT NULL
 );
 CREATE INDEX ON presets (org, created_at, id);
+ALTER TABLE presets ADD PRIMARY KEY (org, id);
 
 CREATE TABLE preset_versions (
   org     text NOT NULL,
@@ -52,10 +55,10 @@ CREATE TABLE sessions (
   updated_at timestamptz NOT NULL,
   state      jsonb NOT NULL,
   revision   bigint NOT NULL,
-  pos        bigint NOT NULL,
-  PRIMARY KEY (org, id)
+  pos        bigint NOT NULL
 );
 CREATE INDEX ON sessions (org, owner, created_at, id);
+ALTER TABLE sessions ADD PRIMARY KEY (org, id);
 
 -- Messages and replies, those of stateless completions too (session is empty then). Texts stay sealed.
 CREATE TABLE messages (
@@ -71,11 +74,11 @@ CREATE TABLE messages (
   about    jsonb NOT NULL,       -- all but the text
   instance text NOT NULL,        -- who makes the reply
   boot     bigint NOT NULL,
-  until    timestamptz,
-  PRIMARY KEY (org, id)
+  until    timestamptz
 );
 CREATE INDEX ON messages (org, session, seq);
 CREATE INDEX ON messages (instance, boot) WHERE status = 'running';
+ALTER TABLE messages ADD PRIMARY KEY (org, id);
 
 CREATE TABLE audit (
   org      text NOT NULL,
@@ -91,7 +94,7 @@ CREATE TABLE audit (
   rule     text NOT NULL,
   command  text NOT NULL,
   fields   text[] NOT NULL,
-  data     jsonb NOT NULL,
-  PRIMARY KEY (org, pos)
+  data     jsonb NOT NULL
 );
 CREATE INDEX ON audit (org, object, pos);
+ALTER TABLE audit ADD PRIMARY KEY (org, pos);
