@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
@@ -27,25 +28,41 @@ type Reader struct {
 	Log    *eventlog.Log
 	Search SearchEngine
 	Whole  func() bool
-	names  *strings.Replacer // of the schemas, as statements name them, by those of this program's versions
+	names  *naming
 }
 
 // New returns a reader of the tables in two schemas: those of the versions that this program feeds.
 func New(pool *pgxpool.Pool, log *eventlog.Log, rights, views string) *Reader {
-	return &Reader{Pool: pool, Log: log, names: strings.NewReplacer("rights.", rights+".", "views.", views+".")}
+	return &Reader{Pool: pool, Log: log,
+		names: &naming{schemas: strings.NewReplacer("rights.", rights+".", "views.", views+".")}}
+}
+
+// naming has the schemas, as statements name them, be those of this program's versions.
+type naming struct {
+	schemas *strings.Replacer
+	done    sync.Map // statements, by what they were: there are some dozens
+}
+
+func (n *naming) of(sql string) string {
+	if named, ok := n.done.Load(sql); ok {
+		return named.(string) //nolint:forcetypeassert // nothing else is put in
+	}
+	named := n.schemas.Replace(sql)
+	n.done.Store(sql, named)
+	return named
 }
 
 // batch is statements that name tables as rights.x and views.x, whichever versions those are of.
 type batch struct {
 	pgx.Batch
-	names *strings.Replacer
+	names *naming
 }
 
 func (r *Reader) batch() *batch { return &batch{names: r.names} }
 
 // Queue adds a statement.
 func (b *batch) Queue(sql string, args ...any) *pgx.QueuedQuery {
-	return b.Batch.Queue(b.names.Replace(sql), args...)
+	return b.Batch.Queue(b.names.of(sql), args...)
 }
 
 // ask runs statements in one round trip and one transaction, as the role that sees the rows of one org only.
