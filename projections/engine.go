@@ -111,8 +111,10 @@ func (e *Engine) follow(ctx context.Context, r Reader) error {
 	}()
 	idle := time.NewTicker(idleEvery)
 	defer idle.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
-		batch, passed, err := gather(ctx, items, idle.C)
+		batch, passed, err := gather(ctx, items, next, idle.C)
 		if err != nil {
 			return err
 		}
@@ -151,8 +153,12 @@ func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items
 // far the reader is.
 const idleEvery = time.Second
 
-// gather waits for one item and takes what else is there. Position 0: nothing came until idle.
-func gather(ctx context.Context, items <-chan item, idle <-chan time.Time,
+// pace is the least time from one commit's beginning to the next's. What comes alone is committed at once; of what comes
+// fast more goes into a commit, which takes as long for ten events as for one.
+const pace = 5 * time.Millisecond
+
+// gather waits for one item, then until next, and takes what else is there. Position 0: nothing came until idle.
+func gather(ctx context.Context, items <-chan item, next *time.Timer, idle <-chan time.Time,
 ) (batch []eventlog.Record, at eventlog.Position, err error) {
 	take := func(it item, ok bool) error {
 		switch {
@@ -175,6 +181,12 @@ func gather(ctx context.Context, items <-chan item, idle <-chan time.Time,
 	case <-idle:
 		return nil, 0, nil
 	}
+	select {
+	case <-next.C:
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
+	}
+	next.Reset(pace)
 	for len(batch) < batchSize {
 		select {
 		case it, ok := <-items:
