@@ -60,19 +60,10 @@ func writeFormat1(t *testing.T, dir string, events int, killed bool) {
 	if err = c.run("COMMIT"); err == nil && !killed {
 		err = c.close()
 	}
-	all, globErr := filepath.Glob(file + "*")
-	if err = errors.Join(err, globErr); err != nil {
+	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range all {
-		b, err := os.ReadFile(name)
-		if err == nil {
-			err = os.WriteFile(filepath.Join(dir, filepath.Base(name)), b, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	copyLog(t, at, dir)
 	if killed {
 		if err := c.close(); err != nil {
 			t.Fatal(err)

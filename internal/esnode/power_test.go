@@ -19,12 +19,17 @@ import (
 )
 
 // TestRecorded is the process whose writes TestPower records: it makes a log, or takes the one that is
-// there, appends, stops, starts again, appends, and ends without stopping. Checkpoints come often, so
-// that many are cut.
+// there, and compacts it if that is asked for, appends, stops, starts again, appends, and ends without
+// stopping. Checkpoints come often, so that many are cut.
 func TestRecorded(t *testing.T) {
 	dir := os.Getenv("ESNODE_TEST_RECORDED")
 	if dir == "" {
 		t.Skip("it runs in a process of its own")
+	}
+	if os.Getenv(compactsFirst) != "" {
+		if _, err := Compact(t.Context(), dir, nil); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r := &rig{dir: dir}
 	text := strings.Repeat("x", 3000)
@@ -50,6 +55,8 @@ func TestRecorded(t *testing.T) {
 	}
 	os.Exit(0)
 }
+
+const compactsFirst = "ESNODE_TEST_RECORDED_COMPACTS"
 
 // disk is what files hold after a crash: what was synced surely, and of what was not, anything.
 type disk struct {
@@ -195,21 +202,64 @@ func TestPower(t *testing.T) {
 // every event that it had.
 func TestPower_while_an_older_log_is_upgraded(t *testing.T) {
 	t.Parallel()
+	whileRewritten(t, writeFormat1)
+}
+
+// The same holds for a log that is compacted.
+func TestPower_while_the_log_is_compacted(t *testing.T) {
+	t.Parallel()
+	whileRewritten(t, writeCurrent, compactsFirst+"=1")
+}
+
+// whileRewritten cuts the power while the program, before it appends anything, writes a log anew that was stopped, or
+// killed.
+func whileRewritten(t *testing.T, write func(t *testing.T, dir string, events int, killed bool), env ...string) {
+	t.Helper()
 	for name, killed := range map[string]bool{"that was stopped": false, "that was killed": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newStoppedRig(t)
 			const events = 120
-			writeFormat1(t, r.dir, events, killed)
+			write(t, r.dir, events, killed)
 			rec := recording{dir: r.dir, before: contentOf(t, r.dir), acked: events - 1}
-			rec.calls = straced(t, r.dir)
+			rec.calls = straced(t, r.dir, env...)
 			first := slices.IndexFunc(rec.calls, func(c call) bool { return c.name == "acknowledge" })
 			rec.calls = rec.calls[:first]
 			if !slices.ContainsFunc(rec.calls, func(c call) bool { return c.name == "rename" }) {
-				t.Fatalf("no log was upgraded in %d calls", first)
+				t.Fatalf("no log was written anew in %d calls", first)
 			}
 			cut(t, rec, 16, 2_000)
 		})
+	}
+}
+
+// writeCurrent makes a log of this format with events of one stream, as a stop leaves it or as a kill does.
+func writeCurrent(t *testing.T, dir string, events int, killed bool) {
+	t.Helper()
+	r := newStoppedRig(t)
+	r.start(t)
+	for rev := range events {
+		m := wire.Message(wire.ID(fmt.Sprint(rev)), "tested", `"old"`)
+		if a := r.Send("s", int64(rev)-1, m); a.Err != nil || a.Wrong != nil {
+			t.Fatal(a.Err)
+		}
+	}
+	if !killed {
+		r.stop()
+	}
+	copyLog(t, r.dir, dir)
+	if killed {
+		r.stop()
+	}
+}
+
+// copyLog copies the files of a log, which somebody may have open, as they are on the disk now.
+func copyLog(t *testing.T, from, to string) {
+	t.Helper()
+	for path, content := range contentOf(t, from) {
+		if err := os.WriteFile(filepath.Join(to, filepath.Base(path)), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -27,7 +27,7 @@ type call struct {
 
 // straced runs TestRecorded under strace and gives its calls on a folder, in their order, with its
 // acknowledgements among them.
-func straced(t *testing.T, dir string) []call {
+func straced(t *testing.T, dir string, env ...string) []call {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
@@ -38,7 +38,7 @@ func straced(t *testing.T, dir string) []call {
 		"--absolute-timestamps=format:unix,precision:ns", "-o", filepath.Join(out, "trace"),
 		"-e", "trace=?open,openat,write,pwrite64,fsync,fdatasync,ftruncate,?rename,?renameat,renameat2,?unlink,unlinkat",
 		os.Args[0], "-test.run=^TestRecorded$")
-	cmd.Env = append(os.Environ(), "ESNODE_TEST_RECORDED="+dir, "GOCOVERDIR="+out)
+	cmd.Env = append(append(os.Environ(), "ESNODE_TEST_RECORDED="+dir, "GOCOVERDIR="+out), env...)
 	if text, err := cmd.CombinedOutput(); err != nil {
 		if strings.Contains(string(text), "ptrace") {
 			unable(t, "strace may not look at processes here: %s", text)
