@@ -195,7 +195,8 @@ func union(a, b map[string]*recordedFile) []string {
 func TestPower(t *testing.T) {
 	t.Parallel()
 	r := newStoppedRig(t)
-	cut(t, recording{dir: r.dir, acked: -1, calls: straced(t, r.dir)}, 30, 10_000)
+	rec := recording{dir: r.dir, acked: -1, calls: straced(t, r.dir)}
+	cut(t, rec, len(rec.calls), 30, 10_000)
 }
 
 // After a loss of power at any moment at which an older log is brought to this format, it opens, and holds
@@ -225,20 +226,26 @@ func whileRewritten(t *testing.T, write func(t *testing.T, dir string, events in
 			rec.calls = straced(t, r.dir, env...)
 			first := slices.IndexFunc(rec.calls, func(c call) bool { return c.name == "acknowledge" })
 			rec.calls = rec.calls[:first]
-			if !slices.ContainsFunc(rec.calls, func(c call) bool { return c.name == "rename" }) {
+			there := slices.IndexFunc(rec.calls, func(c call) bool { return c.name == "rename" })
+			if there < 0 {
 				t.Fatalf("no log was written anew in %d calls", first)
 			}
-			cut(t, rec, 16, 2_000)
+			cut(t, rec, min(there+4, first), 16, 2_000)
 		})
 	}
 }
 
-// writeCurrent makes a log of this format with events of one stream, as a stop leaves it or as a kill does.
+// writeCurrent makes a log of this format with events of one stream, as a stop leaves it or as a kill does: then the
+// second half of them is in the write-ahead log alone.
 func writeCurrent(t *testing.T, dir string, events int, killed bool) {
 	t.Helper()
 	r := newStoppedRig(t)
 	r.start(t)
 	for rev := range events {
+		if rev == events/2 {
+			r.stop()
+			r.start(t)
+		}
 		m := wire.Message(wire.ID(fmt.Sprint(rev)), "tested", `"old"`)
 		if a := r.Send("s", int64(rev)-1, m); a.Err != nil || a.Wrong != nil {
 			t.Fatal(a.Err)
@@ -279,9 +286,9 @@ func contentOf(t *testing.T, dir string) map[string][]byte {
 	return content
 }
 
-// cut crashes after calls by chance, half of them among the last, and expects that nothing is lost; without
-// syncs, something must be.
-func cut(t *testing.T, rec recording, short, long int) {
+// cut crashes after calls by chance, half of them among the last before one, and expects that nothing is lost;
+// without syncs, something must be.
+func cut(t *testing.T, rec recording, before, short, long int) {
 	t.Helper()
 	calls := rec.calls
 	rounds, chance := short, seed(t)
@@ -296,7 +303,7 @@ func cut(t *testing.T, rec recording, short, long int) {
 	for round := range rounds {
 		at := 1 + chance.IntN(len(calls))
 		if round%2 == 0 {
-			at = len(calls) - chance.IntN(16)
+			at = before - chance.IntN(min(16, before))
 		}
 		d := rec.lose(t, at, true, chance)
 		if all.add(d); d.err != nil || d.lost+d.twice > 0 {
