@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,25 +13,16 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"prelude/internal/eventstore/storetest"
 )
 
 // foreignGRPC runs a gRPC server that is no event store, and gives its address.
 func foreignGRPC(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, done := grpc.NewServer(), make(chan error, 1)
+	s := grpc.NewServer()
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
-	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() {
-		s.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
+	return storetest.GRPC(t, s)
 }
 
 // foreignWeb runs a web server; over TLS it speaks HTTP/2 too.

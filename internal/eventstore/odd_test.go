@@ -20,6 +20,7 @@ import (
 
 	"prelude/internal/eventlog"
 	"prelude/internal/eventstore"
+	"prelude/internal/eventstore/storetest"
 )
 
 // odd is a store that answers as a test wants.
@@ -72,23 +73,11 @@ func ancient(s *grpc.Server) {
 // serve runs an odd store and gives its address.
 func serve(t *testing.T, o *odd) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := grpc.NewServer()
 	api.RegisterStreamsServer(s, o)
 	serverfeatures.RegisterServerFeaturesServer(s, o)
 	gossip.RegisterGossipServer(s, members{odd: o})
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() {
-		s.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
+	return storetest.GRPC(t, s)
 }
 
 func to(t *testing.T, address string) *eventstore.Store {

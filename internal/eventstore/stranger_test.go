@@ -103,20 +103,12 @@ func foreign(t *testing.T, secret *tls.Config, store bool) string {
 	if secret != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(secret)))
 	}
-	l, s := listen(t), grpc.NewServer(options...)
+	s := grpc.NewServer(options...)
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
 	if store {
 		ancient(s)
 	}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	t.Cleanup(func() {
-		s.Stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	return l.Addr().String()
+	return storetest.GRPC(t, s)
 }
 
 // talker runs a server that says something to whoever comes, and hangs up when they have spoken.
