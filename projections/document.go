@@ -45,18 +45,16 @@ func documents(ctx context.Context, pool *pgxpool.Pool, views string, batch []ev
 	var docs []Document
 	b := &pgx.Batch{}
 	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
-	b.Queue(`SELECT t.state, t.pos FROM `+views+`.presets t
-		JOIN unnest($1::text[], $2::text[]) AS k (org, id) ON t.org = k.org AND t.id = k.id`, orgs, ids).
-		Query(func(rows pgx.Rows) error {
-			var state []byte
-			var pos int64
-			_, err := pgx.ForEachRow(rows, []any{&state, &pos}, func() error {
-				d, err := documentOf(state, pos)
-				docs = append(docs, d)
-				return err
-			})
+	b.Queue(byKeys("state, pos", views+".presets"), orgs, ids).Query(func(rows pgx.Rows) error {
+		var state []byte
+		var pos int64
+		_, err := pgx.ForEachRow(rows, []any{&state, &pos}, func() error {
+			d, err := documentOf(state, pos)
+			docs = append(docs, d)
 			return err
 		})
+		return err
+	})
 	if err := pool.SendBatch(ctx, b).Close(); err != nil {
 		return nil, fmt.Errorf("load the presets of the index: %w", err)
 	}

@@ -48,6 +48,13 @@ func TestReaders_find_rows_in_tables_that_are_new(t *testing.T) {
 			t.Errorf("%s is not asked by its primary key:\n%s", at.Name, plan)
 		}
 	}
+	for _, table := range []string{"presets", "sessions"} {
+		sql := byKeys("state, pos", ViewsReader().Schema()+"."+table)
+		plan := explain(t, conn, `PREPARE `+table+` (text[], text[]) AS `+sql, `EXECUTE `+table+` (NULL, NULL)`)
+		if !strings.Contains(plan, "Index Scan using "+table+"_pkey ") {
+			t.Errorf("several rows of %s are not asked by their keys:\n%s", table, plan)
+		}
+	}
 }
 
 // explain gives the plan of a prepared statement that is used again and again.

@@ -119,11 +119,16 @@ func foldRow[S evolver[S, E], E any](r *row[S], rec eventlog.Record, note func(*
 	return nil
 }
 
+// byKeys asks for the rows of orgs ($1) with ids ($2), one after the other: a join would read all of a table of which
+// Postgres knows nothing yet.
+func byKeys(columns, table string) string {
+	return fmt.Sprintf(`SELECT t.* FROM unnest($1::text[], $2::text[]) AS k (org, id)
+		CROSS JOIN LATERAL (SELECT %s FROM %s t WHERE t.org = k.org AND t.id = k.id LIMIT 1) AS t`, columns, table)
+}
+
 func readRows[S any](ctx context.Context, tx pgx.Tx, table string, orgs, ids []string, order []*row[S],
 ) error {
-	rows, err := tx.Query(ctx, fmt.Sprintf(`SELECT t.* FROM unnest($1::text[], $2::text[]) AS k (org, id)
-		CROSS JOIN LATERAL (SELECT org, id, state, revision, pos FROM %s t
-			WHERE t.org = k.org AND t.id = k.id LIMIT 1) AS t`, table), orgs, ids)
+	rows, err := tx.Query(ctx, byKeys("org, id, state, revision, pos", table), orgs, ids)
 	if err != nil {
 		return err
 	}
