@@ -26,12 +26,12 @@ func TestRecorded(t *testing.T) {
 	if dir == "" {
 		t.Skip("it runs in a process of its own")
 	}
+	r := &rig{dir: dir}
 	if os.Getenv(compactsFirst) != "" {
-		if _, err := Compact(t.Context(), dir, nil); err != nil {
+		if _, err := Compact(t.Context(), r.dir, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r := &rig{dir: dir}
 	text := strings.Repeat("x", 3000)
 	var rev int64
 	for round := range 2 {
