@@ -18,9 +18,9 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// Engine runs readers: each follows the log, gathers what has come while the last batch was committed, and
-// commits the batch with its checkpoint in one transaction. Of several instances one feeds a reader; that two
-// would leave no wrong row either is the checkpoint's doing.
+// Engine runs readers: each follows the log, gathers what has come, and commits the batch with its checkpoint in one
+// transaction. Of several instances one feeds a reader; that two would leave no wrong row either is the checkpoint's
+// doing.
 type Engine struct {
 	Log      *eventlog.Log
 	Pool     *pgxpool.Pool
@@ -153,8 +153,8 @@ func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items
 // far the reader is.
 const idleEvery = time.Second
 
-// pace is the least time from one commit's beginning to the next's. What comes alone is committed at once; of what
-// comes fast more goes into a commit, which takes as long for ten events as for one.
+// pace is the least time between two batches. What comes after a while is committed at once; of what comes fast more
+// goes into a batch, and a commit takes as long for ten events as for one.
 const pace = 5 * time.Millisecond
 
 // gather waits for one item, then until next, and takes what else is there. Position 0: nothing came until idle.

@@ -50,10 +50,14 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 	if err != nil {
 		return err
 	}
+	tags, err := texts(rows, tagsOf)
+	if err != nil {
+		return err
+	}
 	b.Queue(`INSERT INTO presets AS t (org, id, scope, owner, slug, tags, language, status, labels,
 			created_at, updated_at, state, revision, pos)
-		SELECT org, id, scope, owner, slug, string_to_array(tags, E'\x01'), language, status,
-			string_to_array(labels, ','), created_at, updated_at, state::json, revision, pos
+		SELECT org, id, scope, owner, slug, ARRAY(SELECT json_array_elements_text(tags::json)), language,
+			status, string_to_array(labels, ','), created_at, updated_at, state::json, revision, pos
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bigint[],
 			$14::bigint[]) AS u (org, id, scope, owner, slug, tags, language, status, labels, created_at,
@@ -67,7 +71,7 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 		column(rows, func(r *presetRow) string { return string(r.state.Scope) }),
 		column(rows, func(r *presetRow) string { return string(r.state.Owner) }),
 		column(rows, func(r *presetRow) string { return r.state.Slug }),
-		column(rows, joinedTags),
+		tags,
 		column(rows, func(r *presetRow) string { return r.state.Draft.Language }),
 		column(rows, func(r *presetRow) string { return r.state.Status() }),
 		column(rows, func(r *presetRow) string { return labelNames(r.state) }),
@@ -137,19 +141,23 @@ func putLabels(b *pgx.Batch, presets []*presetRow) error {
 }
 
 // putSearch writes what the search in Postgres asks.
-func putSearch(b *pgx.Batch, rows []*presetRow) {
+func putSearch(b *pgx.Batch, rows []*presetRow) error {
 	if len(rows) == 0 {
-		return
+		return nil
+	}
+	tags, err := texts(rows, tagsOf)
+	if err != nil {
+		return err
 	}
 	b.Queue(`INSERT INTO preset_search AS t (org, id, owner, scope, status, language, tags, name,
 			description, tsv, tri, updated_at, deleted, pos)
 		SELECT org, id, owner, scope, status, language, tags, name, description,
 			preset_search_tsv(name, description, tags, instructions),
 			preset_search_tri(name, description, tags, language, instructions), updated_at, deleted, pos
-		FROM (SELECT *, string_to_array(joined, E'\x01') AS tags
+		FROM (SELECT *, ARRAY(SELECT json_array_elements_text(listed::json)) AS tags
 			FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::boolean[], $13::bigint[]) AS u (org,
-			id, owner, scope, status, language, joined, name, description, instructions, updated_at, deleted,
+			id, owner, scope, status, language, listed, name, description, instructions, updated_at, deleted,
 			pos)) AS u
 		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, language = excluded.language,
 			tags = excluded.tags, name = excluded.name, description = excluded.description,
@@ -161,7 +169,7 @@ func putSearch(b *pgx.Batch, rows []*presetRow) {
 		column(rows, func(r *presetRow) string { return string(r.state.Scope) }),
 		column(rows, func(r *presetRow) string { return r.state.Status() }),
 		column(rows, func(r *presetRow) string { return r.state.Draft.Language }),
-		column(rows, joinedTags),
+		tags,
 		column(rows, func(r *presetRow) string { return r.state.Draft.Name }),
 		column(rows, func(r *presetRow) string { return r.state.Draft.Description }),
 		column(rows, func(r *presetRow) string { return r.state.Draft.Instructions }),
@@ -169,7 +177,13 @@ func putSearch(b *pgx.Batch, rows []*presetRow) {
 		column(rows, func(r *presetRow) bool { return r.state.DeletedAt != nil }),
 		column(rows, func(r *presetRow) int64 { return int64(r.position) }),
 	)
+	return nil
 }
 
-// joinedTags are a preset's tags as one text; unnest takes arrays of arrays apart.
-func joinedTags(r *presetRow) string { return strings.Join(r.state.Draft.Tags, "\x01") }
+// tagsOf are a preset's tags as a list that JSON has too: unnest takes arrays of arrays apart.
+func tagsOf(r *presetRow) any {
+	if r.state.Draft.Tags == nil {
+		return []string{}
+	}
+	return r.state.Draft.Tags
+}

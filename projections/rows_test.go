@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -148,5 +149,36 @@ func TestReply_has_a_row_from_its_start_to_its_end(t *testing.T) {
 		a.last, " upstream_cut 5")
 	if got := row(); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+}
+
+// What a tag may hold comes into the rows as it is.
+func TestViews_keep_tags_as_they_are(t *testing.T) {
+	t.Parallel()
+	log := newLog(t)
+	a := newAuthor(t, log, 1)
+	by := a.found(acme)
+	all := [][]string{nil, {}, {"a, b", "c"}, {"a\x01b", "\x01", `{"}`, "ü"}}
+	for _, tags := range all {
+		a.newPreset(acme, by)
+		th := a.presets[len(a.presets)-1]
+		d := th.state.Draft
+		d.Tags = tags
+		events, err := th.state.Edit(th.state.Slug, d, window, by, a.now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		decided(a, th, by, events, nil)
+	}
+	pool, dsn := database(t)
+	apply(t, newEngine(log, pool, ViewsReader()), ViewsReader(), recordsFor(t, log, ViewsReader()),
+		func() int { return 1 << 30 })
+	for i, th := range a.presets {
+		for _, table := range []string{"presets", "preset_search"} {
+			got := ask[[]string](t, dsn, `SELECT tags FROM views_1.`+table+` WHERE id = $1`, th.stream.Object())
+			if !slices.Equal(got, all[i]) {
+				t.Errorf("%s has %q, want %q", table, got, all[i])
+			}
+		}
 	}
 }

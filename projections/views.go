@@ -37,6 +37,7 @@ func applyViews(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error {
 		func(b *pgx.Batch) error { return putPresets(b, presets) },
 		func(b *pgx.Batch) error { return putVersions(b, presets) },
 		func(b *pgx.Batch) error { return putLabels(b, presets) },
+		func(b *pgx.Batch) error { return putSearch(b, presets) },
 		func(b *pgx.Batch) error { return putSessions(b, sessions) },
 		func(b *pgx.Batch) error { return putMessages(b, batch) },
 		func(b *pgx.Batch) error { return putAudit(b, batch) },
@@ -45,7 +46,6 @@ func applyViews(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error {
 			return err
 		}
 	}
-	putSearch(b, presets)
 	if b.Len() == 0 {
 		return nil
 	}

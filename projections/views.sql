@@ -2,7 +2,8 @@
 -- asked for. What ETags are made of is json, not jsonb, which would write 1e2 as 100 and "\u0041" as "A".
 --
 -- A primary key is made after a table's other indexes. As long as Postgres knows nothing of a table that is new, it
--- takes the one made last of those which seem alike to it; any other has all rows of the org read for one of them.
+-- takes the one made last of those which seem alike to it; with another, all rows of the org are read for one of them.
+-- So are they, until then, for who asks without an order by another index: unpark alone does.
 
 CREATE TABLE presets (
   org        text NOT NULL,
