@@ -40,15 +40,15 @@ func New(pool *pgxpool.Pool, log *eventlog.Log, rights, views string) *Reader {
 // naming has the schemas, as statements name them, be those of this program's versions.
 type naming struct {
 	schemas *strings.Replacer
-	done    sync.Map // statements, by what they were: there are some dozens
+	named   sync.Map // statements, by what they were: there are some dozens
 }
 
 func (n *naming) of(sql string) string {
-	if named, ok := n.done.Load(sql); ok {
+	if named, ok := n.named.Load(sql); ok {
 		return named.(string) //nolint:forcetypeassert // nothing else is put in
 	}
 	named := n.schemas.Replace(sql)
-	n.done.Store(sql, named)
+	n.named.Store(sql, named)
 	return named
 }
 
