@@ -191,7 +191,7 @@ func TestLongBatch_commits_though_its_lease_was_taken(t *testing.T) {
 	running(t, next, r)
 	soon(t, "another has the lease", func() bool { return holder(t, dsn, r.Name) == "next" })
 	close(taken)
-	until(t, first, r.Name, last)
+	until(t, first, r.Name, 1) // what was in the batch; of the rest, either may commit it
 	until(t, next, r.Name, last)
 	countedTo(t, dsn, n)
 }
