@@ -17,7 +17,6 @@ type Live struct {
 	Seen     []func(eventlog.Record) // told of each event
 	Forget   []func()                // told when events may be missed from now on, and when they no longer are
 	of       map[string]bool
-	at       eventlog.Position
 	lost     bool
 }
 
@@ -27,8 +26,9 @@ func (l *Live) Run(ctx context.Context, started chan<- struct{}) error {
 	if err != nil {
 		return err
 	}
-	l.at, l.of = from, eventlog.NamesOf(l.Of...)
-	l.up()
+	l.of = eventlog.NamesOf(l.Of...)
+	l.forget() // what was read before may be behind
+	l.Progress.Up(from)
 	close(started)
 	// Position 0 is the beginning of an empty log: all of it is still to come.
 	for signal, err := range l.Log.Store.Subscribe(ctx, from, eventlog.Filter{}) {
@@ -41,7 +41,6 @@ func (l *Live) Run(ctx context.Context, started chan<- struct{}) error {
 }
 
 func (l *Live) take(s eventlog.Signal) {
-	l.at = max(l.at, s.Position, s.Raw.Position)
 	switch s.Kind {
 	case eventlog.Lost:
 		l.lost = true
@@ -64,7 +63,8 @@ func (l *Live) take(s eventlog.Signal) {
 	case eventlog.CaughtUp:
 		if l.lost {
 			l.lost = false
-			l.up()
+			l.forget()
+			l.Progress.Back()
 		}
 	case eventlog.Checkpoint:
 		l.Progress.Seen(s.Position, nil)
@@ -76,12 +76,6 @@ func (l *Live) read(raw eventlog.Raw) (eventlog.Record, error) {
 		return eventlog.Head(raw)
 	}
 	return decode(raw)
-}
-
-// up says that all is seen from here on. What was read before may be behind, so it is forgotten first.
-func (l *Live) up() {
-	l.forget()
-	l.Progress.Up(l.at)
 }
 
 func (l *Live) forget() {

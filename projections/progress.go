@@ -129,8 +129,8 @@ func (r Reader) wants(rec eventlog.Record) bool {
 	return len(r.wanted([]eventlog.Record{rec})) > 0
 }
 
-// Up notes that the live subscription sees all after a position. What was before it, readers must have passed
-// by themselves.
+// Up notes that the live subscription sees all after a position from now on. What was before it, readers must have
+// passed by themselves.
 func (p *Progress) Up(from eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -141,6 +141,14 @@ func (p *Progress) Up(from eventlog.Position) {
 		}
 	}
 	p.live, p.up = from, true
+	p.signal()
+}
+
+// Back notes that the live subscription, which was down, has seen all that happened meanwhile: it goes on where it was.
+func (p *Progress) Back() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.up = true
 	p.signal()
 }
 

@@ -33,6 +33,7 @@ func (s steps) progress() *Progress {
 
 func up(at eventlog.Position) func(*Progress)    { return func(p *Progress) { p.Up(at) } }
 func down(p *Progress)                           { p.Down() }
+func back(p *Progress)                           { p.Back() }
 func began(at eventlog.Position) func(*Progress) { return func(p *Progress) { p.began(Views, at) } }
 func came(at eventlog.Position) func(*Progress)  { return func(p *Progress) { p.applied(Views, at) } }
 func seen(at eventlog.Position, r *eventlog.Record) func(*Progress) {
@@ -65,9 +66,11 @@ func TestProgress_reaches_a_position(t *testing.T) {
 			steps{came(10), up(10), seen(15, nil), down}, 15, false},
 		{"that was applied, also while the live subscription is down", steps{came(10), up(10), down}, 10, true},
 		{"of a quiet tail, once the live subscription is up again",
-			steps{up(5), came(10), down, up(10), seen(15, nil)}, 15, true},
-		{"missed while the live subscription was down: when the reader has passed that",
-			steps{up(5), came(10), down, up(12), seen(15, nil)}, 15, false},
+			steps{up(5), came(10), down, back, seen(15, nil)}, 15, true},
+		{"of a quiet tail that the live subscription passed on its way back",
+			steps{up(5), came(10), down, seen(15, nil), back}, 15, true},
+		{"past an event that it wants and that came meanwhile: not before it is applied",
+			steps{up(5), came(10), down, seen(12, wanted), seen(15, nil), back}, 15, false},
 		{"which it had reached before it began anew: not any more", steps{came(10), began(0)}, 10, false},
 		{"in order: an older one takes nothing back", steps{came(10), came(4)}, 10, true},
 	} {
@@ -129,15 +132,11 @@ func TestProgress_says_whether_what_a_reader_keeps_is_whole(t *testing.T) {
 func TestProgress_is_watched_while_the_live_subscription_is_up(t *testing.T) {
 	t.Parallel()
 	p := NewProgress()
-	for _, want := range []bool{false, true, false, true} {
-		if p.Watched() != want {
-			t.Errorf("watched: %v", p.Watched())
+	for i, step := range (steps{up(1), down, back, down}) {
+		if p.Watched() != (i%2 == 1) {
+			t.Errorf("watched after %d steps: %v", i, p.Watched())
 		}
-		if p.Watched() {
-			p.Down()
-		} else {
-			p.Up(1)
-		}
+		step(p)
 	}
 }
 
@@ -146,7 +145,7 @@ func TestWait(t *testing.T) {
 	for name, wake := range map[string]func(*Progress){
 		"is woken by what is applied":                 came(20),
 		"is woken by the live subscription":           seen(20, nil),
-		"is woken when the live subscription is back": func(p *Progress) { p.Down(); p.Up(20); p.applied(Views, 20) },
+		"is woken when the live subscription is back": func(p *Progress) { p.Down(); p.Seen(20, nil); p.Back() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
