@@ -24,7 +24,7 @@ func putAudit(b *pgx.Batch, batch []eventlog.Record) error {
 	if err != nil {
 		return err
 	}
-	fields, err := texts(entries, func(e eventlog.Entry) any { return e.Fields })
+	fields, err := lists(entries, func(e eventlog.Entry) []string { return e.Fields })
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func insertMessages(b *pgx.Batch, rows []*messageRow) error {
 }
 
 // endMessagesSQL looks among the replies that are running, for which there is an index of its own.
-const endMessagesSQL = `UPDATE %smessages AS t SET status = u.status, key_id = u.key_id, sealed = u.sealed,
+const endMessagesSQL = `UPDATE messages AS t SET status = u.status, key_id = u.key_id, sealed = u.sealed,
 		about = t.about || u.about::jsonb
 	FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[])
 		AS u (org, id, status, key_id, sealed, about)
@@ -197,7 +197,7 @@ func endMessages(b *pgx.Batch, rows []*messageRow) error {
 	if err != nil {
 		return err
 	}
-	b.Queue(fmt.Sprintf(endMessagesSQL, ""),
+	b.Queue(endMessagesSQL,
 		column(rows, func(r *messageRow) string { return r.org }),
 		column(rows, func(r *messageRow) string { return r.id }),
 		column(rows, func(r *messageRow) string { return r.status }),

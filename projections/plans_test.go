@@ -49,15 +49,17 @@ func TestReaders_find_rows_in_tables_that_are_new(t *testing.T) {
 			t.Errorf("%s is not asked by its primary key:\n%s", at.Name, plan)
 		}
 	}
-	views := ViewsReader().Schema()
-	plan := explain(t, conn, `PREPARE ends (text[], text[], text[], text[], bytea[], text[]) AS `+
-		fmt.Sprintf(endMessagesSQL, views+"."), `EXECUTE ends (NULL, NULL, NULL, NULL, NULL, NULL)`)
+	if _, err := conn.Exec(t.Context(), `SET search_path = `+ViewsReader().Schema()); err != nil {
+		t.Fatal(err)
+	}
+	plan := explain(t, conn, `PREPARE ends (text[], text[], text[], text[], bytea[], text[]) AS `+endMessagesSQL,
+		`EXECUTE ends (NULL, NULL, NULL, NULL, NULL, NULL)`)
 	if strings.Contains(plan, "Seq Scan") {
 		t.Errorf("replies are looked for among all messages:\n%s", plan)
 	}
 	for _, table := range []string{"presets", "sessions"} {
-		sql := byKeys("state, pos", views+"."+table)
-		plan := explain(t, conn, `PREPARE `+table+` (text[], text[]) AS `+sql, `EXECUTE `+table+` (NULL, NULL)`)
+		plan := explain(t, conn, `PREPARE `+table+` (text[], text[]) AS `+byKeys("state, pos", table),
+			`EXECUTE `+table+` (NULL, NULL)`)
 		if !strings.Contains(plan, "Index Scan using "+table+"_pkey ") {
 			t.Errorf("several rows of %s are not asked by their keys:\n%s", table, plan)
 		}

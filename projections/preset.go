@@ -2,7 +2,6 @@ package projections
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -50,14 +49,19 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 	if err != nil {
 		return err
 	}
-	tags, err := texts(rows, tagsOf)
+	tags, err := lists(rows, tagsOf)
+	if err != nil {
+		return err
+	}
+	labels, err := lists(rows, func(r *presetRow) []string { return labelNames(r.state) })
 	if err != nil {
 		return err
 	}
 	b.Queue(`INSERT INTO presets AS t (org, id, scope, owner, slug, tags, language, status, labels,
 			created_at, updated_at, state, revision, pos)
 		SELECT org, id, scope, owner, slug, ARRAY(SELECT json_array_elements_text(tags::json)), language,
-			status, string_to_array(labels, ','), created_at, updated_at, state::json, revision, pos
+			status, ARRAY(SELECT json_array_elements_text(labels::json)), created_at, updated_at, state::json,
+			revision, pos
 		FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::text[], $9::text[], $10::timestamptz[], $11::timestamptz[], $12::text[], $13::bigint[],
 			$14::bigint[]) AS u (org, id, scope, owner, slug, tags, language, status, labels, created_at,
@@ -74,7 +78,7 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 		tags,
 		column(rows, func(r *presetRow) string { return r.state.Draft.Language }),
 		column(rows, func(r *presetRow) string { return r.state.Status() }),
-		column(rows, func(r *presetRow) string { return labelNames(r.state) }),
+		labels,
 		column(rows, func(r *presetRow) time.Time { return r.state.CreatedAt }),
 		column(rows, func(r *presetRow) time.Time { return r.state.UpdatedAt }),
 		states,
@@ -84,13 +88,13 @@ func putPresets(b *pgx.Batch, rows []*presetRow) error {
 	return nil
 }
 
-func labelNames(p preset.Preset) string {
+func labelNames(p preset.Preset) []string {
 	var names []string
 	for l := range p.AllLabels() {
 		names = append(names, l)
 	}
 	slices.Sort(names)
-	return strings.Join(names, ",")
+	return names
 }
 
 func putVersions(b *pgx.Batch, presets []*presetRow) error {
@@ -145,7 +149,7 @@ func putSearch(b *pgx.Batch, rows []*presetRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	tags, err := texts(rows, tagsOf)
+	tags, err := lists(rows, tagsOf)
 	if err != nil {
 		return err
 	}
@@ -158,7 +162,7 @@ func putSearch(b *pgx.Batch, rows []*presetRow) error {
 			FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
 			$8::text[], $9::text[], $10::text[], $11::timestamptz[], $12::boolean[], $13::bigint[]) AS u (org,
 			id, owner, scope, status, language, listed, name, description, instructions, updated_at, deleted,
-			pos)) AS u
+			pos) OFFSET 0) AS u -- without it, the list is made for each of its uses
 		ON CONFLICT (org, id) DO UPDATE SET status = excluded.status, language = excluded.language,
 			tags = excluded.tags, name = excluded.name, description = excluded.description,
 			tsv = excluded.tsv, tri = excluded.tri, updated_at = excluded.updated_at,
@@ -180,10 +184,4 @@ func putSearch(b *pgx.Batch, rows []*presetRow) error {
 	return nil
 }
 
-// tagsOf are a preset's tags as a list that JSON has too: unnest takes arrays of arrays apart.
-func tagsOf(r *presetRow) any {
-	if r.state.Draft.Tags == nil {
-		return []string{}
-	}
-	return r.state.Draft.Tags
-}
+func tagsOf(r *presetRow) []string { return r.state.Draft.Tags }

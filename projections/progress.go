@@ -129,16 +129,14 @@ func (r Reader) wants(rec eventlog.Record) bool {
 	return len(r.wanted([]eventlog.Record{rec})) > 0
 }
 
-// Up notes that the live subscription sees all after a position from now on. What was before it, readers must have
-// passed by themselves.
+// Up notes, once, that the live subscription sees all after a position from now on. What was before it, readers must
+// have passed by themselves.
 func (p *Progress) Up(from eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, r := range p.readers {
-		p.last[r.Name] = max(p.last[r.Name], from)
-		if _, known := p.whole[r.Name]; !known {
-			p.whole[r.Name] = max(from, p.at[r.Name])
-		}
+		p.last[r.Name] = from
+		p.whole[r.Name] = max(from, p.at[r.Name])
 	}
 	p.live, p.up = from, true
 	p.signal()

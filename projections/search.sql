@@ -1,13 +1,7 @@
 -- The search in Postgres: for where there is no OpenSearch, and for while it is away.
 --
 -- Run with search_path = <the views' schema>, public. The roles prelude_owner, prelude_app and
--- prelude_proj and the extensions are there. A row is written so:
---
---   insert into preset_search (org, id, owner, scope, status, language, tags, name, description,
---       tsv, tri, updated_at, deleted, pos)
---   select …, preset_search_tsv(name, description, tags, instructions),
---       preset_search_tri(name, description, tags, language, instructions), …
---   on conflict (org, id) do update set … where preset_search.pos <= excluded.pos
+-- prelude_proj and the extensions are there. putSearch writes the rows.
 
 -- The table has no row-level security: its operators (@@, <%, like) are not leakproof, so under a
 -- policy no index would be used (0.5 → 349 ms). prelude_app has no right on it: it asks the two

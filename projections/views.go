@@ -165,3 +165,8 @@ func texts[R any](rows []R, value func(R) any) ([]string, error) {
 		return string(b)
 	}), failed
 }
+
+// lists encodes each value as a JSON list, for unnest takes arrays of arrays apart; nil is an empty one.
+func lists[R any](rows []R, value func(R) []string) ([]string, error) {
+	return texts(rows, func(r R) any { return append([]string{}, value(r)...) })
+}
