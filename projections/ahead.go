@@ -33,8 +33,8 @@ func Ahead(ctx context.Context, pool *pgxpool.Pool, log *eventlog.Log, readers [
 	if err := pool.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("ask how far the readers are: %w", err)
 	}
-	head, err := log.Head(ctx)
-	if err == nil && eventlog.Position(furthest) > head {
+	end, err := log.End(ctx)
+	if err == nil && eventlog.Position(furthest) > end {
 		err = ErrAhead
 	}
 	for _, w := range witnesses {
@@ -49,7 +49,7 @@ func Ahead(ctx context.Context, pool *pgxpool.Pool, log *eventlog.Log, readers [
 // event that is not beyond it. Where the log has grown past it again, sending goes on there: where the two logs parted
 // is not known, and what was sent twice would be counted twice.
 func Cut(ctx context.Context, pool *pgxpool.Pool, log *eventlog.Log) ([]string, error) {
-	head, err := log.Head(ctx)
+	end, err := log.End(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,8 @@ func Cut(ctx context.Context, pool *pgxpool.Pool, log *eventlog.Log) ([]string, 
 		return nil, err
 	}
 	all := []string{
-		fmt.Sprintf(`UPDATE prelude.consumers SET pos = least(pos, %d)`, head),
-		fmt.Sprintf(`DELETE FROM prelude.consumed_late WHERE pos > %d`, head),
+		fmt.Sprintf(`UPDATE prelude.consumers SET pos = least(pos, %d)`, end),
+		fmt.Sprintf(`DELETE FROM prelude.consumed_late WHERE pos > %d`, end),
 	}
 	for version, pos := range sent {
 		at, err := lastUpTo(ctx, log, pos)

@@ -359,8 +359,8 @@ func (e *Engine) begin(ctx context.Context, r Reader) (eventlog.Position, error)
 	if err != nil {
 		return 0, err
 	}
-	head, err := e.Log.Head(ctx)
-	if err == nil && at.at > head {
+	end, err := e.Log.End(ctx)
+	if err == nil && at.at > end {
 		err = ErrAhead
 	}
 	if err == nil {

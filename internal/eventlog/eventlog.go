@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -150,8 +151,27 @@ func (l *Log) Identities(ctx context.Context) (ids []string, err error) {
 
 var errIdentity = errors.New("the log's identity stream holds something else")
 
-// Head is the position of the log's last event; 0: the log is empty.
+// Head is the position of the last event outside the store's own streams ("$…"); 0: there is none. Whoever waits for a
+// reader waits for this position: a store adds events of its own at the end, of which no subscription of ours ever
+// hears, so that a wait for the position of one might never end.
 func (l *Log) Head(ctx context.Context) (Position, error) {
+	// Nearly always the last event is the one; only behind a store's own events is more asked for.
+	for _, limit := range []uint64{1, 0} {
+		for raw, err := range l.Store.ReadAll(ctx, End, Backwards, limit) {
+			if err != nil {
+				return 0, fmt.Errorf("read the log's end: %w", err)
+			}
+			if !strings.HasPrefix(raw.Stream, "$") {
+				return raw.Position, nil
+			}
+		}
+	}
+	return 0, nil
+}
+
+// End is the position of the log's very last event, the store's own included; 0: the log is empty. A checkpoint beyond
+// it is of another log.
+func (l *Log) End(ctx context.Context) (Position, error) {
 	for raw, err := range l.Store.ReadAll(ctx, End, Backwards, 1) {
 		if err != nil {
 			return 0, fmt.Errorf("read the log's end: %w", err)

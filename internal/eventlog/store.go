@@ -60,6 +60,12 @@ var (
 	ErrUnavailable = errors.New("the event store does not answer")
 	// ErrGone: the stream was deleted for good.
 	ErrGone = errors.New("the stream was deleted for good")
+	// ErrChanged: a stream was deleted or cut while it was read, so that what was given is not the whole; it may be
+	// read again, from where it began.
+	ErrChanged = errors.New("a stream changed while it was read")
+	// ErrRewound: the log ends before what was read of it earlier, or has another event there: it was restored from an
+	// older backup, or is another one.
+	ErrRewound = errors.New("the log does not hold what was read of it before")
 )
 
 // Direction of a read.
@@ -82,7 +88,7 @@ type SignalKind int
 const (
 	Event      SignalKind = iota + 1 // Raw is the next event
 	Checkpoint                       // Position was passed: all that matches before it was given
-	CaughtUp                         // all there was has been given; may come more than once
+	CaughtUp                         // all there was when it began has been given; may come more than once
 	Lost                             // the connection went away; it goes on by itself when it is back
 )
 
@@ -90,7 +96,7 @@ const (
 type Signal struct {
 	Kind     SignalKind
 	Raw      Raw      // for Event
-	Position Position // for Event and Checkpoint, and for CaughtUp where it is known (else 0)
+	Position Position // up to where all that matches was given; 0: nothing is known to be passed yet
 }
 
 // Store is the port to an event store. internal/eventstore implements it over the official client.
@@ -101,7 +107,8 @@ type Store interface {
 	// ErrMoved, ErrGone, ErrUnavailable.
 	Append(ctx context.Context, stream string, expected Revision, events []Proposed) (Appended, error)
 	// Read gives at most limit (0: all) events of a stream from a revision on, that one included. A
-	// stream that does not exist gives none.
+	// stream that does not exist gives none. After the first event no revision is left out: where one
+	// is missing it ends with ErrChanged.
 	Read(ctx context.Context, stream string, from Revision, dir Direction, limit uint64,
 	) iter.Seq2[Raw, error]
 	// ReadAll gives events of all streams in the log's order: forwards from a position on, that one
@@ -109,7 +116,8 @@ type Store interface {
 	ReadAll(ctx context.Context, from Position, dir Direction, limit uint64,
 	) iter.Seq2[Raw, error]
 	// Subscribe gives the events after a position (0: from the first; End: from now on) and goes on
-	// with those to come, without gap or repeat, also over outages, until the context ends. Its only
-	// error is the context's, or one that no waiting mends.
+	// with those to come, without gap or repeat, also over outages, until the context ends. CaughtUp
+	// means: all up to the log's end, as it was before the subscription was made, has passed. Errors:
+	// the context's, ErrRewound, or one that no waiting mends.
 	Subscribe(ctx context.Context, after Position, filter Filter) iter.Seq2[Signal, error]
 }
