@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
@@ -57,7 +59,7 @@ func (l *link) open(s *Store) (*appends, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, status.Error(codes.Unavailable, "the connection was replaced")
+		return nil, errReplaced
 	}
 	if a := l.appends; a != nil && a.why() == nil {
 		return a, nil
@@ -279,28 +281,53 @@ func (a *appends) end(err error) {
 
 func outcomeOf(r *api.BatchAppendResp) outcome {
 	if ok := r.GetSuccess(); ok != nil {
-		return outcome{left: eventlog.Appended{
-			Revision: eventlog.Revision(ok.GetCurrentRevision()),
-			Position: eventlog.Position(ok.GetPosition().GetCommitPosition()),
-		}}
+		left := eventlog.Appended{Revision: eventlog.Revision(ok.GetCurrentRevision())}
+		var err error
+		left.Position, err = positionOf(ok.GetPosition().GetCommitPosition())
+		return outcome{left: left, err: err}
 	}
 	e := r.GetError()
 	if e == nil {
 		return outcome{err: errOdd}
 	}
 	var kind string
+	var detail []byte
 	if details := e.GetDetails(); len(details) > 0 {
-		kind = details[0].GetTypeUrl()
+		kind, detail = details[0].GetTypeUrl(), details[0].GetValue()
 	}
 	switch kind[strings.LastIndexByte(kind, '.')+1:] {
 	case "WrongExpectedVersion":
-		return outcome{err: eventlog.ErrMoved}
+		return outcome{err: movedTo(detail)}
 	case "StreamDeleted":
 		return outcome{err: eventlog.ErrGone}
+	case "AccessDenied":
+		return outcome{err: status.Error(codes.PermissionDenied, e.GetMessage())}
+	case "Timeout":
+		return outcome{err: status.Error(codes.DeadlineExceeded, e.GetMessage())}
 	}
 	code := codes.Code(e.GetCode())
 	if code == codes.OK {
-		return outcome{err: errors.Join(errOdd, errors.New(e.GetMessage()))}
+		// It is how a node says, by its words alone, that it is not ready, too busy, or knows no leader.
+		return outcome{err: fmt.Errorf("%w: %s", errNotLeader, strings.ToValidUTF8(e.GetMessage(), "?"))}
 	}
 	return outcome{err: status.Error(code, e.GetMessage())}
+}
+
+// movedError is eventlog.ErrMoved with the stream's last revision, as the refusal names it.
+type movedError struct{ actual eventlog.Revision }
+
+func (movedError) Error() string        { return eventlog.ErrMoved.Error() }
+func (movedError) Is(target error) bool { return target == eventlog.ErrMoved } //nolint:errorlint // it is how Is is made
+
+// movedTo reads a shared.WrongExpectedVersion.
+func movedTo(detail []byte) error {
+	var m shared.WrongExpectedVersion
+	if proto.Unmarshal(detail, &m) != nil {
+		return eventlog.ErrMoved
+	}
+	if actual, ok := m.GetCurrentStreamRevisionOption().(*shared.WrongExpectedVersion_CurrentStreamRevision); ok &&
+		actual.CurrentStreamRevision <= math.MaxInt64 {
+		return movedError{eventlog.Revision(actual.CurrentStreamRevision)}
+	}
+	return eventlog.ErrMoved
 }

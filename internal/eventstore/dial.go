@@ -2,18 +2,12 @@ package eventstore
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"slices"
-	"strconv"
+	"strings"
 	"time"
 
-	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"google.golang.org/grpc"
@@ -21,6 +15,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -34,57 +29,46 @@ const (
 	flowWindow = 4 << 20
 )
 
-var (
-	errNoNode  = errors.New("no node of the cluster can be used at this moment")
-	errTooOld  = errors.New("the event store does not announce batch appends: it must be 21.10 or newer")
-	errNotTLS  = errors.New("the event store's user certificate cannot be read")
-	batchNames = [2]string{"event_store.client.streams.streams", "batchappend"}
-)
+var batchNames = [2]string{"event_store.client.streams.streams", "batchappend"}
 
-// seeds lists the nodes to ask for the cluster's members.
-func seeds(c *esdb.Configuration) (all []string) {
-	for _, seed := range c.GossipSeeds {
-		all = append(all, seed.String())
-	}
-	if c.DnsDiscover && len(all) == 0 {
-		all = append(all, c.Address)
-	}
-	return all
-}
-
-// dial connects to the node to use, and makes sure that it can what is needed.
-func (s *Store) dial() (*grpc.ClientConn, error) {
-	if len(s.seeds) == 0 {
-		return s.use(s.config.Address)
-	}
-	last := errNoNode
-	for _, i := range rand.Perm(len(s.seeds)) { //nolint:gosec // an order, not a secret
-		address, err := s.discover(s.seeds[i])
-		if err == nil {
-			var conn *grpc.ClientConn
-			if conn, err = s.use(address); err == nil {
-				return conn, nil
-			}
+// dial connects to the node to use. Avoid is one that is doubted: of a cluster another is preferred to it.
+func (s *Store) dial(avoid string) (*link, error) {
+	if !s.address.discover {
+		host := s.hosts()[0]
+		l, err := s.use(host, Leader)
+		if err != nil {
+			err = s.explain(host, err)
 		}
-		last = err
+		return l, err
 	}
-	return nil, last
+	ranked, err := s.survey(avoid)
+	for _, m := range ranked {
+		var l *link
+		if l, err = s.use(m.address, m.role); err == nil {
+			return l, nil
+		}
+		err = s.explain(m.address, err)
+	}
+	return nil, err
 }
 
-// use connects to a node by its address.
-func (s *Store) use(address string) (*grpc.ClientConn, error) {
-	conn, err := s.connect(address)
+// use connects to a node by its address, and makes sure that it can what is needed.
+func (s *Store) use(address string, role Role) (*link, error) {
+	conn, err := s.connect(address, role)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.able(conn); err != nil {
+	version, err := s.able(conn)
+	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return conn, nil
+	return newLink(s, conn, address, role, version), nil
 }
 
-func (s *Store) connect(address string) (*grpc.ClientConn, error) {
-	c := s.config
+// connect prepares a connection. Calls over one to a leader say that they are for the leader alone: so a node that has
+// given its leadership away says so, and does not pass them on for ever.
+func (s *Store) connect(address string, role Role) (*grpc.ClientConn, error) {
+	a := s.address
 	secure := insecure.NewCredentials()
 	options := []grpc.DialOption{
 		grpc.WithDefaultCallOptions(
@@ -94,27 +78,21 @@ func (s *Store) connect(address string) (*grpc.ClientConn, error) {
 		grpc.WithInitialConnWindowSize(2 * flowWindow),
 		grpc.WithDisableServiceConfig(),
 	}
-	if !c.DisableTLS {
-		config := &tls.Config{
-			RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12,
-			InsecureSkipVerify: c.SkipCertificateVerification, //nolint:gosec // tlsVerifyCert=false asks for it
-		}
-		if c.UserCertFile != "" {
-			pair, err := tls.LoadX509KeyPair(c.UserCertFile, c.UserKeyFile)
-			if err != nil {
-				return nil, errNotTLS // the cause may quote the files
-			}
-			config.Certificates = []tls.Certificate{pair}
+	if !a.plain {
+		config, err := a.tlsConfig()
+		if err != nil {
+			return nil, err
 		}
 		secure = credentials.NewTLS(config)
-		if c.Username != "" && c.Password != "" {
-			options = append(options, grpc.WithPerRPCCredentials(basic(c.Username, c.Password)))
+		if s.login != nil {
+			options = append(options, grpc.WithPerRPCCredentials(s.login))
 		}
 	}
 	options = append(options, grpc.WithTransportCredentials(secure))
-	if c.KeepAliveInterval >= 0 {
+	options = append(options, a.headers(a.discover && role == Leader)...)
+	if a.keepAlive >= 0 {
 		options = append(options, grpc.WithKeepaliveParams(keepalive.ClientParameters{
-			Time: c.KeepAliveInterval, Timeout: c.KeepAliveTimeout, PermitWithoutStream: true,
+			Time: a.keepAlive, Timeout: a.keepAliveTimeout, PermitWithoutStream: true,
 		}))
 	}
 	conn, err := grpc.NewClient(address, options...)
@@ -124,89 +102,46 @@ func (s *Store) connect(address string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// able asks a node whether it can what is needed. It is also what shows that the node is there.
-func (s *Store) able(conn *grpc.ClientConn) error {
-	ctx, cancel := context.WithTimeout(s.closed, findTime)
+// headers are the ones that all calls over a connection carry.
+func (a *address) headers(leaderOnly bool) []grpc.DialOption {
+	var pairs []string
+	if leaderOnly {
+		pairs = append(pairs, "requires-leader", "true")
+	}
+	if a.connectionName != "" {
+		pairs = append(pairs, "connection-name", a.connectionName)
+	}
+	if pairs == nil {
+		return nil
+	}
+	return []grpc.DialOption{
+		grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+			call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+			return call(metadata.AppendToOutgoingContext(ctx, pairs...), method, req, reply, cc, opts...)
+		}),
+		grpc.WithStreamInterceptor(func(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
+			open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+			return open(metadata.AppendToOutgoingContext(ctx, pairs...), desc, cc, method, opts...)
+		}),
+	}
+}
+
+// able asks a node for its version, and whether it can what is needed. It is also what shows that the node is there.
+func (s *Store) able(conn *grpc.ClientConn) (version string, err error) {
+	ctx, cancel := context.WithTimeout(s.closed, s.address.findTimeout)
 	defer cancel()
 	all, err := serverfeatures.NewServerFeaturesClient(conn).
 		GetSupportedMethods(ctx, &shared.Empty{})
 	if code := status.Code(err); code == codes.Unimplemented || code == codes.NotFound {
-		return s.old(conn)
+		return "", s.old(conn)
 	}
 	if err != nil {
-		return fmt.Errorf("find the event store: %w", err)
+		return "", fmt.Errorf("find the event store: %w", err)
 	}
 	if !slices.ContainsFunc(all.GetMethods(), func(m *serverfeatures.SupportedMethod) bool {
 		return m.GetServiceName() == batchNames[0] && m.GetMethodName() == batchNames[1]
 	}) {
-		return errTooOld
+		return "", s.named(errTooOld)
 	}
-	return nil
+	return strings.ToValidUTF8(all.GetEventStoreServerVersion(), "?"), nil
 }
-
-// discover asks a node for the members of its cluster and gives the address of the best.
-func (s *Store) discover(seed string) (string, error) {
-	conn, err := s.connect(seed)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = conn.Close() }()
-	ctx, cancel := context.WithTimeout(s.closed, findTime)
-	defer cancel()
-	info, err := gossip.NewGossipClient(conn).Read(ctx, &shared.Empty{})
-	if err != nil {
-		return "", fmt.Errorf("ask for the cluster's nodes: %w", err)
-	}
-	var best *gossip.MemberInfo
-	for _, m := range info.GetMembers() {
-		if m.GetIsAlive() && s.rank(m) > s.rank(best) {
-			best = m
-		}
-	}
-	if best == nil {
-		return "", errNoNode
-	}
-	at := best.GetHttpEndPoint()
-	return net.JoinHostPort(at.GetAddress(), strconv.FormatUint(uint64(at.GetPort()), 10)), nil
-}
-
-// rank orders members by the node that the connection string prefers; 0 cannot be used.
-func (s *Store) rank(m *gossip.MemberInfo) int {
-	prefers := s.config.NodePreference
-	switch m.GetState() {
-	case gossip.MemberInfo_Leader:
-		if m == nil {
-			return 0
-		}
-		return rankOf(prefers == esdb.NodePreferenceLeader)
-	case gossip.MemberInfo_Follower:
-		return rankOf(prefers == esdb.NodePreferenceFollower)
-	case gossip.MemberInfo_ReadOnlyReplica, gossip.MemberInfo_PreReadOnlyReplica,
-		gossip.MemberInfo_ReadOnlyLeaderless:
-		return rankOf(prefers == esdb.NodePreferenceReadOnlyReplica)
-	}
-	return 0
-}
-
-func rankOf(preferred bool) int {
-	if preferred {
-		return 2
-	}
-	return 1
-}
-
-// login is the user and password that every call over TLS carries.
-type login struct{ header map[string]string }
-
-func basic(user, password string) login {
-	text := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-	return login{map[string]string{"authorization": "Basic " + text}}
-}
-
-// GetRequestMetadata gives the header.
-func (l login) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return l.header, nil
-}
-
-// RequireTransportSecurity keeps the password off plain connections.
-func (login) RequireTransportSecurity() bool { return true }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -20,15 +21,17 @@ const (
 	moved          // the expected revision does not hold
 	gone           // the stream is deleted for good
 	refused        // no waiting mends it
+	denied         // who asks may not: it is waited for like an outage, for somebody may be about to mend it
+	elsewhere      // the node says that it is not the one to ask
 	ambiguous      // not known whether it was done; the connection is fine
-	transport      // not known whether it was done; the connection is in doubt
+	transport      // not known whether it was done; the connection is of no use
 )
 
 var (
 	// errOdd is an answer that cannot be one to what was asked.
 	errOdd = errors.New("the answer is not to be trusted")
-	// errNotLeader: the node has given its leadership away.
-	errNotLeader = errors.New("the node is not the leader")
+	// errNotLeader: the node is not the leader, or is not ready, or too busy.
+	errNotLeader = errors.New("the node is not the one to ask")
 	// errSilent ends a call that gave no answer for too long.
 	errSilent = errors.New("the event store was silent")
 	// errCut ends a call of which one who left has sent a part of an append alone.
@@ -46,18 +49,38 @@ func kindOf(err error) kind {
 	case errors.Is(err, eventlog.ErrGone):
 		return gone
 	case errors.Is(err, errNotLeader):
+		return elsewhere
+	case errors.Is(err, errReplaced):
 		return transport
 	}
-	switch s, _ := status.FromError(err); s.Code() {
-	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unauthenticated,
-		codes.PermissionDenied, codes.Unimplemented, codes.DataLoss, codes.AlreadyExists,
+	s, _ := status.FromError(err)
+	switch s.Code() {
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unimplemented, codes.DataLoss, codes.AlreadyExists,
 		codes.NotFound:
 		return refused
-	case codes.Unavailable, codes.Canceled: // the second: the connection was closed
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return denied
+	case codes.Unavailable:
+		if slices.Contains(notReady, s.Message()) {
+			return elsewhere
+		}
+		return transport
+	case codes.Unknown:
+		if s.Message() == noLeader {
+			return elsewhere
+		}
+	case codes.Canceled, // the connection was closed
+		codes.Internal: // a call that ended without a status, as those of a store that stops do
 		return transport
 	}
 	return ambiguous
 }
+
+// What stores (24.6) say where they cannot be asked, in a status of its own or as the answer to one append of many.
+var (
+	notReady = []string{"Server Is Not Ready", "Server Is Too Busy", "Server Is Busy"}
+	noLeader = "No leader info available in response"
+)
 
 // unreadable says that an answer came and could not be taken: it is none, or larger than any.
 func unreadable(err error) bool {

@@ -63,13 +63,16 @@ func (r *rig) warm(ctx context.Context) {
 	}
 }
 
+// ofLink is how many connections a link keeps: one for calls that are soon over, and one for those that stay.
+const ofLink = 2
+
 // leaked is how many connections there are besides the one in use, and how many goroutines besides those
 // of the guard at rest. Those that were given up need a moment to end.
 func (r *rig) leaked() (connections, goroutines int) {
 	r.t.Helper()
 	late := time.After(5 * time.Second)
 	for {
-		connections, goroutines = max(r.proxy.Connections()-1, 0), max(r.goroutines()-r.steady, 0)
+		connections, goroutines = max(r.proxy.Connections()-ofLink, 0), max(r.goroutines()-r.steady, 0)
 		if connections+goroutines == 0 {
 			return 0, 0
 		}

@@ -2,23 +2,43 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 )
 
-// link is one connection to a node. At the first sign of trouble it is closed, which ends what is
-// under way on it, and another is made: calls know how to go on.
+// link is what leads to one node: a connection for calls that are soon over, and others for those that stay. A store has
+// one at a time, and is by that in one of these states:
+//
+//	          a node is found          the connection breaks, or the node is silent
+//	nobody ─────────────────▶ leader ────────────────────────────────▶ nobody
+//	   │                       ▲   ▲
+//	   │ of a cluster, where   │   │ asked anew, the members name the leader, or the same
+//	   │ no leader is known    │   │ node once more: what runs goes on until then
+//	   └──────▶ follower ──────┘ doubted ◀── "not I": not leader, no leader, not ready, too busy;
+//	                                         no answer; the node says that it has another role
+//
+// So a node is left for another only when that is connected to, and for nobody only when its connection is of no use.
 type link struct {
-	conn       *grpc.ClientConn
-	generation int
+	store   *Store
+	conn    *grpc.ClientConn
+	address string
+	role    Role // as it was chosen; of a node that has lost it since, None
+	version string
+
+	done context.Context // ends when it is closed
+	end  context.CancelFunc
+	// doubted is told when an answer, or none, makes it doubtful that this is the node to use.
+	doubted chan struct{}
 
 	mu      sync.Mutex
 	appends *appends // the call that appends share; nil before the first
 	quiet   quiet    // of reads
-	probing bool
+	trunks  []*trunk
 	closed  bool
 }
 
@@ -27,7 +47,15 @@ const (
 	longestPause = time.Second
 	// doubtTime is how long calls go unanswered before their connection is in doubt, broken or not.
 	doubtTime = 2500 * time.Millisecond
+	// doubtPause is the least time between two surveys of a cluster: it is asked for each of its nodes.
+	doubtPause = 300 * time.Millisecond
 )
+
+func newLink(s *Store, conn *grpc.ClientConn, address string, role Role, version string) *link {
+	l := &link{store: s, conn: conn, address: address, role: role, version: version, doubted: make(chan struct{}, 1)}
+	l.done, l.end = context.WithCancel(s.closed)
+	return l
+}
 
 // waits says that a read waits for the first that the store says.
 func (l *link) waits() {
@@ -48,34 +76,74 @@ func (l *link) answered(yes bool) time.Duration {
 
 // close ends what is under way.
 func (l *link) close() {
+	l.end()
 	l.mu.Lock()
 	l.closed = true
-	a := l.appends
+	a, trunks := l.appends, l.trunks
+	l.trunks = nil
 	l.mu.Unlock()
 	if a != nil {
 		a.cancel(nil)
 	}
 	_ = l.conn.Close() // its one error says that it is closed already
+	for _, t := range trunks {
+		_ = t.conn.Close()
+	}
+}
+
+// trunk is a connection for calls that stay, such as subscriptions. A store takes a hundred calls on a connection (24.6),
+// and lets those beyond wait until others end: on the one for appends and reads they would end those.
+type trunk struct {
+	conn  *grpc.ClientConn
+	calls int
+}
+
+// trunkCalls is how many calls that stay share a connection.
+const trunkCalls = 90
+
+// join gives a connection for a call that stays, until it is left; broken: nothing else is to be put on it.
+func (l *link) join() (conn *grpc.ClientConn, leave func(broken bool), err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, nil, errReplaced
+	}
+	i := slices.IndexFunc(l.trunks, func(t *trunk) bool { return t.calls < trunkCalls })
+	if i < 0 {
+		conn, err := l.store.connect(l.address, l.role)
+		if err != nil {
+			return nil, nil, err
+		}
+		i = len(l.trunks)
+		l.trunks = append(l.trunks, &trunk{conn: conn})
+	}
+	t := l.trunks[i]
+	t.calls++
+	return t.conn, func(broken bool) { l.leave(t, broken) }, nil
+}
+
+// leave counts a call off. The last one closes its connection, but for one that is kept for the next call.
+func (l *link) leave(t *trunk, broken bool) {
+	l.mu.Lock()
+	t.calls--
+	i := slices.Index(l.trunks, t)
+	drop := i >= 0 && (broken || t.calls == 0 && len(l.trunks) > 1)
+	if drop {
+		l.trunks = slices.Delete(l.trunks, i, i+1)
+	}
+	l.mu.Unlock()
+	if drop {
+		_ = t.conn.Close() // its one error says that it is closed already
+	}
 }
 
 // acquire gives a link that works; it waits for one until the context ends.
 func (s *Store) acquire(ctx context.Context) (*link, error) {
 	for {
-		s.mu.Lock()
-		if s.closed.Err() != nil {
-			s.mu.Unlock()
-			return nil, errClosed
+		l, made, err := s.present()
+		if l != nil || err != nil {
+			return l, err
 		}
-		if l := s.current; l != nil {
-			s.mu.Unlock()
-			return l, nil
-		}
-		if s.made == nil {
-			s.made = make(chan struct{})
-			s.work.Go(s.rebuild)
-		}
-		made := s.made
-		s.mu.Unlock()
 		select {
 		case <-made:
 		case <-s.closed.Done():
@@ -86,59 +154,121 @@ func (s *Store) acquire(ctx context.Context) (*link, error) {
 	}
 }
 
+// acquireIfAny is acquire for those who do not wait where waiting brings nothing.
+func (s *Store) acquireIfAny(ctx context.Context) (*link, error) {
+	s.mu.Lock()
+	hopeless := s.hopeless
+	s.mu.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(hopeless, cancel)()
+	return s.acquire(ctx)
+}
+
+// present gives the link there is, or what is closed when there is one.
+func (s *Store) present() (*link, <-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed.Err() != nil:
+		return nil, nil, errClosed
+	case s.current != nil:
+		return s.current, nil, nil
+	case s.made == nil:
+		s.made = make(chan struct{})
+		s.work.Go(s.rebuild)
+	}
+	return nil, s.made, nil
+}
+
 // why is what a caller is told whose patience ended before there was a link: why there is none, if
 // that is known.
 func (s *Store) why(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.stranger != nil:
-		return s.stranger
-	case s.reason != nil:
+	if s.reason != nil {
 		return s.reason
 	}
 	return ctx.Err()
 }
 
+// spawn runs work that Close waits for, unless the store is closed already.
+func (s *Store) spawn(work func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed.Err() == nil {
+		s.work.Go(work)
+	}
+}
+
 // rebuild makes links until one works. There is one of it at a time, so an outage costs one
 // connection per pause, however many callers wait.
 func (s *Store) rebuild() {
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		conn, err := s.dial()
-		if s.install(conn, err) {
-			return
-		}
+	for pause := s.address.firstPause; ; pause = min(2*pause, longestPause) {
+		l, err := s.dial("")
 		if s.closed.Err() != nil {
-			if conn != nil {
-				_ = conn.Close()
+			if l != nil {
+				l.close()
 			}
 			return
 		}
-		s.logger.Debug("event store not reached", "error", err)
-		s.explain(err)
+		if err == nil {
+			s.install(l)
+			return
+		}
+		s.nobody(err)
 		if !sleep(s.closed, jitter(pause)) {
 			return
 		}
 	}
 }
 
-// install makes a new connection the one that calls use.
-func (s *Store) install(conn *grpc.ClientConn, err error) bool {
+// nobody notes why there is no link.
+func (s *Store) nobody(why error) {
+	s.health.bad(connecting, why)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.reason = err; err != nil || s.closed.Err() != nil {
-		return false
+	s.reason = why
+	if r := ReasonOf(why); r != nil && r.Lasting {
+		s.despair()
+	} else if s.hopeless.Err() != nil {
+		s.hopeless, s.despair = context.WithCancel(s.closed)
 	}
-	s.note(nil)
+}
+
+// install makes a new link the one that calls use, in the place of the one there is, if any.
+func (s *Store) install(l *link) {
+	s.mu.Lock()
+	if s.closed.Err() != nil {
+		s.mu.Unlock()
+		l.close()
+		return
+	}
+	old := s.current
 	s.generation++
-	s.current = &link{conn: conn, generation: s.generation}
-	close(s.made)
-	s.made = nil
-	return true
+	s.current, s.reason = l, nil
+	if s.hopeless.Err() != nil {
+		s.hopeless, s.despair = context.WithCancel(s.closed)
+	}
+	if s.made != nil {
+		close(s.made)
+		s.made = nil
+	}
+	if s.socket == "" {
+		s.work.Go(func() { s.watch(l) })
+	} else {
+		s.work.Go(func() { s.probe(l) })
+	}
+	s.logger.Debug("event store connected", "generation", s.generation, "role", l.role)
+	s.mu.Unlock()
+	s.health.good(connecting)
+	if old != nil {
+		old.close()
+	}
 }
 
 // replace takes a link out of use.
-func (s *Store) replace(l *link) {
+func (s *Store) replace(l *link, why error) {
 	s.mu.Lock()
 	was := s.current == l
 	if was {
@@ -146,46 +276,141 @@ func (s *Store) replace(l *link) {
 	}
 	s.mu.Unlock()
 	if was {
-		s.logger.Info("event store connection replaced", "generation", l.generation)
+		s.logger.Debug("event store connection lost", "error", why)
 		l.close()
+		// Somebody has to look for another, also while nobody asks: whoever subscribes waits for it alone.
+		_, _, _ = s.present() // it says who comes next, which is of no matter here
 	}
 }
 
-// judge replaces a link on which a call has ended, before its context did, in a way that puts the
-// connection in doubt.
+// judge looks at how a call has ended, before its context did, for what that says of the link.
 func (s *Store) judge(ctx context.Context, l *link, err error) {
-	if ctx.Err() == nil && kindOf(err) == transport {
-		s.replace(l)
+	if ctx.Err() != nil {
+		return
+	}
+	switch kindOf(err) {
+	case transport:
+		s.replace(l, err)
+	case elsewhere:
+		l.doubt()
+	case ambiguous:
+		if s.address.discover && !unreadable(err) {
+			l.doubt()
+		}
 	}
 }
 
-// doubt is told of a call that got no answer. A node of a cluster may be cut off from the others, so
-// the cluster is asked anew who leads; a single one is asked whether it is there.
-func (s *Store) doubt(l *link) {
-	if len(s.seeds) > 0 {
-		s.replace(l)
-		return
+// doubt has the link's watch find out whether it is still the one to use.
+func (l *link) doubt() {
+	select {
+	case l.doubted <- struct{}{}:
+	default: // it is told already
 	}
-	l.mu.Lock()
-	probing := l.probing || l.closed
-	l.probing = true
-	l.mu.Unlock()
-	if probing {
-		return
+}
+
+var errReplaced = errors.New("the connection was replaced")
+
+// probe asks a lone node, when it is doubted, whether it is there.
+func (s *Store) probe(l *link) {
+	for {
+		select {
+		case <-l.doubted:
+		case <-l.done.Done():
+			return
+		}
+		s.there(l)
+		if !sleep(l.done, doubtPause) {
+			return
+		}
+	}
+}
+
+// there replaces a link whose node does not answer.
+func (s *Store) there(l *link) {
+	if _, err := s.able(l.conn); err != nil && l.done.Err() == nil {
+		s.replace(l, err)
+	}
+}
+
+// watch follows the role of the node in use: it asks the node now and then, and all members when the link is doubted or
+// leads to another node than the address prefers.
+func (s *Store) watch(l *link) {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		doubted := false
+		select {
+		case <-l.doubted:
+			doubted = true
+		case <-tick.C:
+		case <-l.done.Done():
+			return
+		}
+		switch {
+		case s.address.discover && (doubted || !s.address.prefers.wants(s.roleNow(l))):
+			s.move(l)
+		case doubted:
+			s.there(l)
+		case !s.address.discover:
+			s.roleNow(l)
+		}
+		if !sleep(l.done, doubtPause) {
+			return
+		}
+	}
+}
+
+// roleNow asks the node in use for its role. One that does not say keeps the role that it was chosen for.
+func (s *Store) roleNow(l *link) Role {
+	members, err := s.askMembers(l.done, l.conn)
+	if err != nil {
+		if l.done.Err() == nil {
+			s.judge(l.done, l, err)
+		}
+		return l.role
+	}
+	role, found := None, false
+	for _, m := range members {
+		if m.address == l.address || len(members) == 1 {
+			role, found = m.role, true
+		}
+	}
+	if !found { // it is known under another name; what it was chosen for is not doubted by that
+		return l.role
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed.Err() != nil {
+	l.role = role
+	s.mu.Unlock()
+	if role == None {
+		s.health.bad(connecting, s.named(errPlace))
+	} else {
+		s.health.good(connecting)
+	}
+	return role
+}
+
+// move asks the members which node is to be used, and goes there where it is another.
+func (s *Store) move(l *link) {
+	ranked, err := s.survey(l.address)
+	for _, m := range ranked {
+		if m.address == l.address {
+			break // it is as good as any that is left
+		}
+		next, err := s.use(m.address, m.role)
+		if err != nil {
+			continue
+		}
+		if l.done.Err() != nil { // it was lost meanwhile, and others look for the next
+			next.close()
+			return
+		}
+		s.logger.Info("the event store's node was left for another", "role", m.role)
+		s.install(next)
 		return
 	}
-	s.work.Go(func() {
-		if err := s.able(l.conn); err != nil {
-			s.replace(l)
-		}
-		l.mu.Lock()
-		l.probing = false
-		l.mu.Unlock()
-	})
+	if err == nil || l.done.Err() == nil {
+		s.there(l) // what runs on it goes on as well as it can, unless it is silent
+	}
 }
 
 // jitter spreads a pause over half to one and a half of it.

@@ -13,10 +13,12 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/serverfeatures"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"prelude/internal/eventlog"
 	"prelude/internal/eventstore"
@@ -29,7 +31,8 @@ type odd struct {
 	serverfeatures.UnimplementedServerFeaturesServer
 	gossip.UnimplementedGossipServer
 
-	old     bool // it knows no batches
+	old     bool   // it knows no batches
+	end     uint64 // the position of its last event; 0: it says what read says
 	members []*gossip.MemberInfo
 	read    func(api.Streams_ReadServer) error
 	append  func(api.Streams_BatchAppendServer) error
@@ -46,12 +49,38 @@ func (o *odd) GetSupportedMethods(context.Context, *shared.Empty) (*serverfeatur
 	return m, nil
 }
 
-func (o *odd) Read(_ *api.ReadReq, s api.Streams_ReadServer) error {
+func (o *odd) Read(req *api.ReadReq, s api.Streams_ReadServer) error {
+	if o.end > 0 && req.GetOptions().GetAll() != nil && req.GetOptions().GetCount() > 0 {
+		return s.Send(recorded(0, o.end, "17000000000000000"))
+	}
 	o.reads.Add(1)
+	if o.read == nil {
+		return nil // there is nothing
+	}
 	return o.read(s)
 }
 
-func (o *odd) BatchAppend(s api.Streams_BatchAppendServer) error { return o.append(s) }
+// BatchAppend refuses all for their revision, where the test says nothing else.
+func (o *odd) BatchAppend(s api.Streams_BatchAppendServer) error {
+	if o.append != nil {
+		return o.append(s)
+	}
+	for {
+		req, err := s.Recv()
+		if err != nil {
+			return nil //nolint:nilerr // the client has left
+		}
+		wrong, err := anypb.New(&shared.WrongExpectedVersion{})
+		if err == nil {
+			err = s.Send(&api.BatchAppendResp{CorrelationId: req.GetCorrelationId(),
+				Result: &api.BatchAppendResp_Error{Error: &rpc.Status{Code: int32(codes.AlreadyExists),
+					Details: []*anypb.Any{wrong}}}})
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
 
 // Read of the gossip is another service's method.
 type members struct {
@@ -193,7 +222,8 @@ func TestRead_of_garbage(t *testing.T) {
 	}
 }
 
-// A store that refuses is not asked again; one whose answers fit no question is.
+// A store that refuses an append for what it is is not asked again. One that refuses who asks, or whose answers fit no
+// question, is.
 func TestAppend_to_odd_stores(t *testing.T) {
 	t.Parallel()
 	answer := func(r *api.BatchAppendResp) func(api.Streams_BatchAppendServer) error {
@@ -223,9 +253,12 @@ func TestAppend_to_odd_stores(t *testing.T) {
 	}{
 		"no rights": {func(api.Streams_BatchAppendServer) error {
 			return status.Error(codes.PermissionDenied, "Access Denied")
-		}, false},
+		}, true},
 		"wrong password": {func(api.Streams_BatchAppendServer) error {
 			return status.Error(codes.Unauthenticated, "")
+		}, true},
+		"a bad request": {func(api.Streams_BatchAppendServer) error {
+			return status.Error(codes.InvalidArgument, "")
 		}, false},
 		"too busy": {func(api.Streams_BatchAppendServer) error {
 			return status.Error(codes.Unavailable, "Too Busy")

@@ -99,8 +99,9 @@ func (s *Store) events(ctx context.Context, first reader) iter.Seq2[eventlog.Raw
 				return
 			}
 			_, bounded := ctx.Deadline()
-			if s.closed.Err() != nil || !bounded && time.Since(since) > defaultPatience ||
+			if s.closed.Err() != nil || !bounded && time.Since(since) > s.address.deadline ||
 				!sleep(ctx, jitter(pause)) {
+				s.health.gaveUp()
 				yield(eventlog.Raw{}, fmt.Errorf("read %s: %w", r.what, unavailable(ctx, err)))
 				return
 			}
@@ -120,23 +121,30 @@ func (s *Store) part(
 	if err != nil {
 		return true, err
 	}
-	call, heard, done := progress(ctx)
+	call, heard, done := s.progress(ctx)
 	defer done()
-	wanted := true
-	err = s.receive(call, l, r.ask(r.last, r.left), func(f protowire.Number, raw *eventlog.Raw) error {
+	wanted, changed := true, false
+	err = s.receive(call, l, l.conn, r.ask(r.last, r.left), func(f protowire.Number, raw *eventlog.Raw) error {
 		heard()
 		switch f {
 		case fieldEvent:
-			wanted = r.give(raw, yield)
-		case fieldMissing:
-			wanted = false
+			if changed = r.skips(raw); !changed {
+				wanted = r.give(raw, yield)
+			}
+		case fieldMissing: // after an event it is no end: stores read page by page, and look anew for each
+			changed, wanted = r.last != nil, false
 		}
-		if !wanted {
+		if changed || !wanted {
 			return errEnough
 		}
 		return nil
 	})
-	if err == nil || !wanted {
+	switch {
+	case changed, r.last != nil && kindOf(err) == gone:
+		yield(eventlog.Raw{}, fmt.Errorf("read %s: %w", r.what, eventlog.ErrChanged))
+		return false, nil
+	case err == nil || !wanted:
+		s.health.good(reading)
 		return false, nil
 	}
 	switch kindOf(err) {
@@ -146,19 +154,34 @@ func (s *Store) part(
 	case refused:
 		yield(eventlog.Raw{}, fmt.Errorf("read %s: %w", r.what, err))
 		return false, nil
+	case denied:
+		err = s.named(s.denied(err, false))
+		s.health.bad(reading, err)
 	}
 	return true, err
 }
 
+// skips says whether an event leaves out others of its stream, between the last that was given and itself: they were cut
+// off while the stream was read.
+func (r *reader) skips(e *eventlog.Raw) bool {
+	if r.all || r.last == nil {
+		return false
+	}
+	if r.dir == eventlog.Backwards {
+		return e.Revision < r.last.Revision-1
+	}
+	return e.Revision > r.last.Revision+1
+}
+
 // progress bounds a call without a deadline: it ends when nothing was heard for as long as such
 // calls are patient.
-func progress(ctx context.Context) (call context.Context, heard, done func()) {
+func (s *Store) progress(ctx context.Context) (call context.Context, heard, done func()) {
 	if _, bounded := ctx.Deadline(); bounded {
 		return ctx, func() {}, func() {}
 	}
 	call, cancel := context.WithCancel(ctx)
-	silent := time.AfterFunc(defaultPatience, cancel)
-	return call, func() { silent.Reset(defaultPatience) }, func() {
+	silent := time.AfterFunc(s.address.deadline, cancel)
+	return call, func() { silent.Reset(s.address.deadline) }, func() {
 		silent.Stop()
 		cancel()
 	}
@@ -189,16 +212,17 @@ var errEnough = errors.New("enough was read")
 // readCall describes the method Read, whose answers are decoded here.
 var readCall = grpc.StreamDesc{StreamName: "Read", ServerStreams: true}
 
-// receive makes a call of Read and hands each answer to fn, until one of the two ends; nil says that
-// the store came to the end. A connection that is in doubt is replaced.
+// receive makes a call of Read over a connection of a link and hands each answer to fn, until one of the two ends; nil
+// says that the store came to the end. What the call's end says of the link is heeded.
 func (s *Store) receive(
-	ctx context.Context, l *link, req *api.ReadReq, fn func(protowire.Number, *eventlog.Raw) error,
+	ctx context.Context, l *link, conn *grpc.ClientConn, req *api.ReadReq,
+	fn func(protowire.Number, *eventlog.Raw) error,
 ) error {
 	call, cancel := context.WithCancel(ctx)
 	defer cancel()
 	heard := false
 	l.waits()
-	err := l.read(call, req, func(f protowire.Number, raw *eventlog.Raw) error {
+	err := readOver(call, conn, req, func(f protowire.Number, raw *eventlog.Raw) error {
 		if !heard {
 			heard = true
 			l.answered(true)
@@ -212,19 +236,21 @@ func (s *Store) receive(
 	switch {
 	case end:
 		return nil
+	case conn != l.conn && kindOf(err) == transport:
+		l.doubt() // the connection is of calls that stay; that for the others may be well
 	case ctx.Err() == nil:
 		s.judge(ctx, l, err)
 	case quiet >= doubtTime:
-		s.doubt(l)
+		l.doubt()
 	}
 	return err
 }
 
-// read makes a call of Read; io.EOF is its regular end.
-func (l *link) read(
-	ctx context.Context, req *api.ReadReq, fn func(protowire.Number, *eventlog.Raw) error,
+// readOver makes a call of Read; io.EOF is its regular end.
+func readOver(
+	ctx context.Context, conn *grpc.ClientConn, req *api.ReadReq, fn func(protowire.Number, *eventlog.Raw) error,
 ) error {
-	stream, err := l.conn.NewStream(ctx, &readCall, api.Streams_Read_FullMethodName)
+	stream, err := conn.NewStream(ctx, &readCall, api.Streams_Read_FullMethodName)
 	if err != nil {
 		return err
 	}
@@ -252,21 +278,44 @@ func (l *link) read(
 
 // end gives the position of the log's last event, 0 of an empty log. It tries again while the
 // connection is what fails.
-func (s *Store) end(ctx context.Context) (last eventlog.Position, err error) {
-	req := request(1, eventlog.Backwards, ofAll(eventlog.End))
+func (s *Store) end(ctx context.Context) (eventlog.Position, error) {
 	for {
 		l, err := s.acquire(ctx)
 		if err != nil {
 			return 0, unavailable(ctx, err)
 		}
-		err = s.receive(ctx, l, req, func(_ protowire.Number, raw *eventlog.Raw) error {
-			last = raw.Position
-			return nil
-		})
-		if kindOf(err) != transport || s.closed.Err() != nil || !sleep(ctx, jitter(firstPause)) {
+		last, err := s.endOn(ctx, l)
+		kind := kindOf(err)
+		if kind != transport && kind != elsewhere || s.closed.Err() != nil || !sleep(ctx, jitter(firstPause)) {
 			return last, err
 		}
 	}
+}
+
+// endOn is end as the node of a link knows it.
+func (s *Store) endOn(ctx context.Context, l *link) (last eventlog.Position, err error) {
+	req := request(1, eventlog.Backwards, ofAll(eventlog.End))
+	err = s.receive(ctx, l, l.conn, req, func(_ protowire.Number, raw *eventlog.Raw) error {
+		last = raw.Position
+		return nil
+	})
+	return last, err
+}
+
+// tryRead asks the node of a link whether the log can be read now.
+func (s *Store) tryRead(ctx context.Context, l *link) error {
+	_, err := s.endOn(ctx, l)
+	switch {
+	case err == nil:
+		s.health.good(reading)
+		return nil
+	case kindOf(err) == denied:
+		err = s.named(s.denied(err, false))
+	}
+	if ctx.Err() == nil {
+		s.health.bad(reading, err)
+	}
+	return err
 }
 
 // request is a read of at most n events.

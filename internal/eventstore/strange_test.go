@@ -56,7 +56,7 @@ func TestRead_of_a_stream_without_positions(t *testing.T) {
 // An event that cannot be read cannot be read the next time either: a subscription says so, and is no outage.
 func TestSubscribe_ends_at_an_event_that_cannot_be_read(t *testing.T) {
 	t.Parallel()
-	o := &odd{read: func(s api.Streams_ReadServer) error {
+	o := &odd{end: 7, read: func(s api.Streams_ReadServer) error {
 		return errors.Join(
 			s.Send(&api.ReadResp{Content: &api.ReadResp_Confirmation{Confirmation: &api.ReadResp_SubscriptionConfirmation{}}}),
 			s.Send(recorded(3, 7, "yesterday")))
@@ -110,7 +110,7 @@ func TestSubscribe_to_a_store_that_repeats_itself(t *testing.T) {
 	unknown := &api.ReadResp{}
 	unknown.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 99, protowire.BytesType), []byte("new")))
 	const created = "17000000000000000"
-	o := &odd{read: func(s api.Streams_ReadServer) error {
+	o := &odd{end: 5, read: func(s api.Streams_ReadServer) error {
 		for _, m := range []*api.ReadResp{
 			{Content: &api.ReadResp_Confirmation{Confirmation: &api.ReadResp_SubscriptionConfirmation{}}},
 			recorded(0, 5, created), caughtUp, behind, unknown, checkpoint(3), recorded(0, 5, created), checkpoint(8),
@@ -135,7 +135,8 @@ func TestSubscribe_to_a_store_that_repeats_itself(t *testing.T) {
 			break
 		}
 	}
-	want := []string{"event 5", "caught up 5", "checkpoint 8", "event 9", "caught up 9", "caught up 9", "event 11"}
+	// The checkpoint at 8 lies beyond the end that the store names: it is not heeded.
+	want := []string{"event 5", "caught up 5", "event 7", "event 9", "caught up 9", "caught up 9", "event 11"}
 	if !slices.Equal(got, want) {
 		t.Errorf("it gives %q, want %q", got, want)
 	}

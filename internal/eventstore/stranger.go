@@ -19,20 +19,6 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// What an address may lead to that is no event store, or not one that is spoken to in the right way.
-var (
-	errNoStore  = answers("HTTP/2, and is no event store")
-	errWeb      = answers("HTTP/1, and is no event store")
-	errOther    = answers("another protocol, and is no event store")
-	errSecret   = answers("TLS, and the address says tls=false")
-	errOpen     = answers("no TLS: for a plain connection the address has to say tls=false")
-	errNotHTTP2 = answers("TLS and not HTTP/2, and is no event store")
-)
-
-func answers(speaks string) error {
-	return errors.New("what answers at the event store's address speaks " + speaks)
-}
-
 // lookTime is how long one look at who answers may take.
 const lookTime = time.Second
 
@@ -53,64 +39,51 @@ func (s *Store) old(conn *grpc.ClientConn) error {
 	return errTooOld
 }
 
-// explain finds out, of an address at which no event store was ever found, what else answers there: gRPC's own words
-// for it tell only those who know the protocol.
-func (s *Store) explain(err error) {
-	address := s.config.Address
-	if len(s.seeds) > 0 {
-		address = s.seeds[0]
+// explain finds out why no connection to a node can be made: gRPC's own words for it tell only those who know the protocol.
+// err is what an attempt ended with; it is what is given where nothing better is known.
+func (s *Store) explain(address string, err error) error {
+	if r := ReasonOf(err); r != nil || strings.HasPrefix(address, "unix:") {
+		return err
 	}
-	s.mu.Lock()
-	known := s.generation > 0
-	s.mu.Unlock()
-	if known || strings.HasPrefix(address, "unix:") {
-		return
+	if r := s.denied(err, false); r != nil {
+		return s.named(r)
 	}
-	look := explainSecret
-	if s.config.DisableTLS {
-		look = explainPlain
+	ctx, cancel := context.WithTimeout(s.closed, lookTime)
+	defer cancel()
+	conn, dialed := new(net.Dialer).DialContext(ctx, "tcp", address)
+	var dns *net.DNSError
+	switch {
+	case errors.As(dialed, &dns) && dns.IsNotFound:
+		return s.named(errName)
+	case dialed != nil:
+		return s.named(errNobody)
 	}
-	var stranger error
-	if errors.Is(err, errNoStore) {
-		stranger = errNoStore
+	_ = conn.Close() // nothing was written
+	var r *Reason
+	if s.address.plain {
+		r = explainPlain(ctx, address)
+	} else if config, bad := s.address.tlsConfig(); bad != nil {
+		return bad
 	} else {
-		stranger = look(s.closed, address)
+		r = explainTLS(ctx, address, config)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.note(stranger)
-}
-
-// note keeps who answers, and ends the waiting for a store where that is somebody else; nil: nobody, or a store. The
-// lock must be held.
-func (s *Store) note(stranger error) {
-	s.stranger = stranger
 	switch {
-	case stranger != nil:
-		s.found()
-	case s.strange.Err() != nil:
-		s.strange, s.found = context.WithCancel(s.closed)
+	case r != nil:
+		return s.named(r)
+	case status.Code(err) == codes.DeadlineExceeded:
+		return s.named(errMute)
 	}
+	return err
 }
 
-// explainSecret looks at who answers where TLS is expected. Whose certificate it is does not matter: nothing is told.
-func explainSecret(ctx context.Context, address string) error {
-	state, err := handshake(ctx, address)
-	var record tls.RecordHeaderError
-	switch {
-	case errors.As(err, &record):
-		return errOpen
-	case err == nil && state.NegotiatedProtocol != "h2":
-		return errNotHTTP2
+// handshake makes a TLS connection and closes it. Config nil: whose certificate it is does not matter.
+func handshake(ctx context.Context, address string, config *tls.Config) (tls.ConnectionState, error) {
+	if config == nil {
+		config = &tls.Config{InsecureSkipVerify: true, //nolint:gosec // it is looked at, and told nothing
+			MinVersion: tls.VersionTLS12}
 	}
-	return nil
-}
-
-func handshake(ctx context.Context, address string) (tls.ConnectionState, error) {
-	d := tls.Dialer{Config: &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // it is looked at, and told nothing
-		MinVersion:         tls.VersionTLS12, NextProtos: []string{"h2"},
-	}}
+	config.NextProtos = []string{"h2"}
+	d := tls.Dialer{Config: config}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	conn, err := d.DialContext(ctx, "tcp", address)
@@ -133,18 +106,18 @@ var (
 )
 
 // explainPlain looks at who answers on a plain connection.
-func explainPlain(ctx context.Context, address string) error {
+func explainPlain(ctx context.Context, address string) *Reason {
 	answer, err := greet(ctx, address)
 	switch {
 	case err != nil:
-		return nil //nolint:nilerr // nobody is there, which has been said
+		return nil
 	case bytes.HasPrefix(answer, web):
 		return errWeb
 	case len(answer) > 3 && bytes.HasPrefix(answer[3:], settings):
 		return nil
 	case len(answer) == 0 || bytes.HasPrefix(answer, alert):
 		// Some who expect TLS hang up without a word.
-		if _, err := handshake(ctx, address); err == nil {
+		if _, err := handshake(ctx, address, nil); err == nil {
 			return errSecret
 		}
 		return nil

@@ -41,7 +41,7 @@ func TestReady_says_what_is_wrong(t *testing.T) {
 		"a plain store, over TLS":           {"esdb://admin:secret@" + serve(t, &odd{}), "speaks no TLS"},
 		"one that talks first":              {plainly(talker(t, "220 mail ready\r\n")), "speaks another protocol"},
 		"a certificate of others":           {secretly(foreign(t, own, false)), "certificate"},
-		"nobody":                            {plainly("127.0.0.1:1"), "find the event store"},
+		"nobody":                            {plainly("127.0.0.1:1"), "nobody answers"},
 		"a cluster of nobody":               {"esdb+discover://" + serve(t, &odd{}) + "?tls=false", "no node of the cluster"},
 		"a web server instead of a cluster": {"esdb+discover://" + web(t, nil) + "?tls=false", "speaks HTTP/1"},
 	} {

@@ -2,12 +2,14 @@ package eventstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
 	"time"
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
+	"github.com/google/uuid"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
@@ -34,23 +36,37 @@ func (s *Store) Subscribe(
 type subscription struct {
 	*Store
 	at     eventlog.Position // the last position passed
+	head   eventlog.Position // the log's end, as it was when last asked for
 	filter eventlog.Filter
 	yield  func(eventlog.Signal, error) bool
 	left   bool // the one who listened has gone
 	lost   bool // an outage has been reported, and nothing has come since
 	heard  bool // something has come since the last pause
+
+	last    seenEvent // the newest event that was given
+	rewound time.Time // since when the log does not hold what was read of it; zero: it does
 }
+
+// seenEvent is an event by which a log is known again.
+type seenEvent struct {
+	id       uuid.UUID
+	stream   string
+	revision eventlog.Revision
+}
+
+// rewoundWithin is how long a log may seem to have lost its end: a follower may be behind the leader that was read before.
+const rewoundWithin = 5 * time.Second
 
 func (u *subscription) run(ctx context.Context) {
 	refusals := 0
-	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+	for pause := u.address.firstPause; ; pause = min(2*pause, longestPause) {
 		u.heard = false
 		err := u.connection(ctx)
 		if u.left {
 			return
 		}
 		if u.heard {
-			pause, refusals = firstPause, 0
+			pause, refusals = u.address.firstPause, 0
 		}
 		// What cannot be read now cannot be read at the next attempt either.
 		if unreadable(err) {
@@ -79,39 +95,95 @@ func (u *subscription) ending(ctx context.Context, err error) error {
 		return ctx.Err()
 	case u.closed.Err() != nil:
 		return unavailable(ctx, errClosed)
+	case errors.Is(err, eventlog.ErrRewound):
+		if u.rewound.IsZero() {
+			u.rewound = time.Now()
+		}
+		if time.Since(u.rewound) < rewoundWithin {
+			return nil
+		}
+		return err
 	}
 	switch kindOf(err) {
 	case refused, gone:
 		return fmt.Errorf("subscribe: %w", err)
+	case denied:
+		u.health.bad(following, u.named(u.denied(err, false)))
 	}
 	return nil
 }
 
 // connection subscribes once and hands on what comes, until the connection is lost.
 func (u *subscription) connection(ctx context.Context) error {
-	if u.at == eventlog.End {
-		// From here on an outage cannot make "from now on" mean later.
-		waiting, stop := u.patience(ctx)
-		at, err := u.end(waiting)
-		stop()
-		if err != nil {
-			return err
-		}
-		u.at = at
-	}
 	waiting, stop := u.patience(ctx)
+	defer stop()
 	l, err := u.acquire(waiting)
-	stop()
 	if err != nil {
 		return err
 	}
-	return u.receive(ctx, l, u.request(), func(f protowire.Number, raw *eventlog.Raw) error {
-		if !u.pass(signalOf(f, raw)) {
-			u.left = true
-			return errEnough
+	if err := u.prepare(waiting, l); err != nil {
+		return err
+	}
+	conn, leave, err := l.join()
+	if err != nil {
+		return err
+	}
+	call, cancel := context.WithCancel(ctx)
+	defer cancel()
+	silent := time.AfterFunc(confirmWithin, cancel)
+	defer silent.Stop()
+	err = u.receive(call, l, conn, u.request(), func(f protowire.Number, raw *eventlog.Raw) error {
+		silent.Stop() // the first is the confirmation; after it there may be nothing to say for long
+		u.health.good(following)
+		return u.take(ctx, l, f, raw)
+	})
+	broken := kindOf(err) == transport || call.Err() != nil && ctx.Err() == nil
+	if leave(broken); broken {
+		l.doubt()
+	}
+	return err
+}
+
+// confirmWithin is how long a store may take to confirm a subscription.
+const confirmWithin = 5 * time.Second
+
+// prepare asks, on the node that will be subscribed to, for the log's end, before the subscription is made: when that has
+// caught up, it has passed all up to there. From then on, too, an outage cannot make "from now on" mean later. A log that
+// ends before what was read of it, or has something else there, is not the one that was read.
+func (u *subscription) prepare(ctx context.Context, l *link) (err error) {
+	if u.head, err = u.endOn(ctx, l); err != nil {
+		return err
+	}
+	switch {
+	case u.at == eventlog.End:
+		u.at = u.head
+	case u.head < u.at:
+		return eventlog.ErrRewound
+	case u.last.stream != "":
+		if err := u.recognise(ctx, l); err != nil {
+			return err
 		}
+	}
+	u.rewound = time.Time{}
+	return nil
+}
+
+// recognise looks for the newest event that was given. A stream of which it is not left may have been deleted or cut: that
+// tells nothing.
+func (u *subscription) recognise(ctx context.Context, l *link) error {
+	other := false
+	req := request(1, eventlog.Forwards, ofStream(u.last.stream, u.last.revision))
+	err := u.receive(ctx, l, l.conn, req, func(f protowire.Number, raw *eventlog.Raw) error {
+		other = f == fieldEvent && raw.Revision == u.last.revision && raw.ID != u.last.id
 		return nil
 	})
+	switch {
+	case other:
+		return eventlog.ErrRewound
+	case kindOf(err) == gone:
+		return nil
+	}
+	return err
 }
 
 func (u *subscription) request() *api.ReadReq {
@@ -123,13 +195,45 @@ func (u *subscription) request() *api.ReadReq {
 	return req
 }
 
+// take hands on what the store says.
+func (u *subscription) take(ctx context.Context, l *link, f protowire.Number, raw *eventlog.Raw) error {
+	signal := signalOf(f, raw)
+	switch signal.Kind {
+	case eventlog.CaughtUp:
+		signal.Position = max(u.at, u.head)
+	case eventlog.Checkpoint:
+		if f == fieldCheckpoint && signal.Position > u.head {
+			// Nothing but the store's word stands for it, and whatever lies before it would be passed over for good.
+			asking, stop := u.patience(ctx)
+			defer stop()
+			var err error
+			if u.head, err = u.endOn(asking, l); err != nil {
+				return err
+			}
+			if signal.Position > u.head {
+				u.logger.Warn("a checkpoint of the event store lies beyond its end, and is not heeded")
+				return nil
+			}
+		}
+	case eventlog.Event:
+		if signal.Position > u.at {
+			u.last = seenEvent{raw.ID, raw.Stream, raw.Revision}
+		}
+	}
+	if !u.pass(signal) {
+		u.left = true
+		return errEnough
+	}
+	return nil
+}
+
 // pass hands on a signal, unless its position was passed before; false says to stop.
 func (u *subscription) pass(signal eventlog.Signal) bool {
 	switch {
 	case signal.Kind == 0:
 		return true // the store has confirmed, or says something new
 	case signal.Kind == eventlog.CaughtUp:
-		signal.Position = u.at
+		u.at = signal.Position
 	case signal.Position <= u.at:
 		return true
 	default:

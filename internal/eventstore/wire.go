@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"encoding/binary"
+	"math"
 	"strconv"
 	"time"
 
@@ -39,6 +40,20 @@ const (
 	fieldCaughtUp   = 8
 )
 
+// positionOf takes a position that a store has sent. Every one comes through here: of a checkpoint, of an event, of an
+// append. Stores count in 63 bits. 2^64−1, their −1, means that there is none: a filtered subscription to which nothing
+// has matched since the log's beginning is sent it as a checkpoint (24.6), a store before 22.6 sends it with each event
+// of a stream. It is 0 here, before the first event. All else beyond 63 bits is no position.
+func positionOf(v uint64) (eventlog.Position, error) {
+	switch {
+	case v == math.MaxUint64:
+		return 0, nil
+	case v > math.MaxInt64:
+		return 0, errOdd
+	}
+	return eventlog.Position(v), nil
+}
+
 // decoder takes answers apart. The official client's own decoding costs several times as much, and
 // ends the process on an event whose time it cannot read.
 type decoder struct {
@@ -57,9 +72,9 @@ func (d *decoder) decode(m *message) (field protowire.Number, raw eventlog.Raw, 
 		case fieldCheckpoint:
 			return walk(b, func(f protowire.Number, v uint64, _ []byte) error {
 				if f == 1 {
-					raw.Position = eventlog.Position(v)
+					raw.Position, err = positionOf(v)
 				}
-				return nil
+				return err
 			})
 		}
 		return nil
@@ -96,9 +111,14 @@ func (d *decoder) recorded(raw *eventlog.Raw, f protowire.Number, v uint64, b []
 			return nil
 		})
 	case 3:
+		if v > math.MaxInt64 {
+			return errOdd
+		}
 		raw.Revision = eventlog.Revision(v)
 	case 5:
-		raw.Position = eventlog.Position(v)
+		var err error
+		raw.Position, err = positionOf(v)
+		return err
 	case 6:
 		return d.entry(raw, b)
 	case 7:
