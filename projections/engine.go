@@ -40,9 +40,9 @@ const (
 var errFenced = errors.New("the checkpoint was moved by another")
 
 // Run follows the log for one reader until the context ends, while this instance holds the reader's lease. Faults are
-// logged, noted beside the checkpoint, and tried again, ever slower.
+// logged when they begin, noted beside the checkpoint, and tried again, ever slower.
 func (e *Engine) Run(ctx context.Context, r Reader) error {
-	wait := 50 * time.Millisecond
+	wait, last := 50*time.Millisecond, ""
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := e.hold(ctx, r, func(ctx context.Context) error { return e.follow(ctx, r) })
@@ -50,9 +50,10 @@ func (e *Engine) Run(ctx context.Context, r Reader) error {
 			break
 		}
 		if time.Since(began) > time.Minute {
-			wait = 50 * time.Millisecond
+			wait, last = 50*time.Millisecond, ""
 		}
-		e.failed(ctx, r, err)
+		e.failed(ctx, r, err, told(err) == last)
+		last = told(err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait/2 + rand.N(wait)): //nolint:gosec // a pause, not a secret
@@ -63,13 +64,17 @@ func (e *Engine) Run(ctx context.Context, r Reader) error {
 }
 
 // failed tells why a reader stopped: the log of this process, and whoever asks for the state of the readers. That
-// another has taken over is no failure of the reader.
-func (e *Engine) failed(ctx context.Context, r Reader, err error) {
+// another has taken over is no failure of the reader. Known: the same was told just before.
+func (e *Engine) failed(ctx context.Context, r Reader, err error, known bool) {
 	if errors.Is(err, errFenced) || errors.Is(err, errLeaseLost) {
 		e.Logger.Warn("a reader starts again", "reader", r.Name, "error", told(err))
 		return
 	}
-	e.Logger.Error("a reader stopped and starts again", "reader", r.Name, "error", told(err))
+	level := slog.LevelError
+	if known {
+		level = slog.LevelDebug
+	}
+	e.Logger.Log(ctx, level, "a reader stopped and starts again", "reader", r.Name, "error", told(err))
 	noted := e.inTx(ctx, r, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET error = $3, failed_at = now()
 			WHERE reader = $1 AND version = $2`, r.Name, r.Version, reason(err))
@@ -95,6 +100,15 @@ func (e *Engine) follow(ctx context.Context, r Reader) error {
 	}
 	e.Progress.began(r.Name, at)
 	defer e.Progress.left(r.Name)
+	for err == nil {
+		at, err = e.subscription(ctx, r, at)
+	}
+	return err
+}
+
+// subscription applies what one subscription gives. It ends without an error when another has to be made.
+func (e *Engine) subscription(ctx context.Context, r Reader, at eventlog.Position) (eventlog.Position, error) {
+	again := e.Progress.Begins()
 	ctx, cancel := context.WithCancel(ctx)
 	items := make(chan item, batchBuffer)
 	done := make(chan struct{})
@@ -116,13 +130,18 @@ func (e *Engine) follow(ctx context.Context, r Reader) error {
 	for {
 		batch, passed, err := gather(ctx, items, next, idle.C)
 		if err != nil {
-			return err
+			return at, err
 		}
 		if passed == 0 {
-			passed = e.Progress.quiet(r.Name)
+			select {
+			case <-again:
+				return at, nil
+			default:
+				passed = e.Progress.quiet(r.Name)
+			}
 		}
 		if at, err = e.commit(ctx, r, at, batch, passed); err != nil {
-			return err
+			return at, err
 		}
 	}
 }

@@ -2,7 +2,9 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"time"
 
 	"prelude/internal/eventlog"
 )
@@ -20,16 +22,47 @@ type Live struct {
 	lost     bool
 }
 
-// Run follows until the context ends. started is closed when it sees all that happens from then on.
+// livePause is how long Run waits after a fault until it begins again.
+const livePause = time.Second
+
+// Run follows until the context ends. started is closed when it sees all that happens from then on. After a fault it
+// begins again, where the log ends then; until it does, nothing that is kept in memory is relied on.
 func (l *Live) Run(ctx context.Context, started chan<- struct{}) error {
+	l.of = eventlog.NamesOf(l.Of...)
+	var last string
+	for {
+		err := l.follow(ctx, func() {
+			if started != nil {
+				close(started)
+			}
+			started = nil
+		})
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		l.Progress.Down()
+		l.forget()
+		if told(err) != last && !errors.Is(err, eventlog.ErrUnavailable) { // of which the store's own guard tells
+			last = told(err)
+			l.Logger.Error("what happens is not seen, and is looked for again", "error", last)
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(livePause):
+		}
+	}
+}
+
+func (l *Live) follow(ctx context.Context, begun func()) error {
 	from, err := l.Log.Head(ctx)
 	if err != nil {
 		return err
 	}
-	l.of = eventlog.NamesOf(l.Of...)
+	l.lost = false
 	l.forget() // what was read before may be behind
 	l.Progress.Up(from)
-	close(started)
+	begun()
 	// Position 0 is the beginning of an empty log: all of it is still to come.
 	for signal, err := range l.Log.Store.Subscribe(ctx, from, eventlog.Filter{}) {
 		if err != nil {
@@ -61,6 +94,7 @@ func (l *Live) take(s eventlog.Signal) {
 		}
 		l.Progress.Seen(rec.Position, &rec)
 	case eventlog.CaughtUp:
+		l.Progress.Seen(s.Position, nil)
 		if l.lost {
 			l.lost = false
 			l.forget()

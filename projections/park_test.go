@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
@@ -29,7 +30,7 @@ func (a *author) raw(s eventlog.Stream, at eventlog.Revision, name, data string)
 	return done.Position
 }
 
-// alarms hands on what is logged as an error.
+// alarms hands on what is logged as an error, and, of a reader that stops again for the same reason, as less.
 type alarms struct {
 	slog.Handler
 	heard chan string
@@ -39,7 +40,7 @@ func newAlarms() alarms { return alarms{slog.DiscardHandler, make(chan string, 1
 
 func (alarms) Enabled(context.Context, slog.Level) bool { return true }
 func (a alarms) Handle(_ context.Context, r slog.Record) error {
-	if r.Level >= slog.LevelError {
+	if r.Level >= slog.LevelError || strings.HasPrefix(r.Message, "a reader stopped") {
 		select {
 		case a.heard <- r.Message:
 		default:

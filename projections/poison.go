@@ -44,7 +44,7 @@ func reason(err error) string {
 		return err.Error() // numbers
 	case errors.Is(err, ErrPoison):
 		return "it cannot be read"
-	case errors.Is(err, ErrAhead):
+	case errors.Is(err, ErrAhead), errors.Is(err, eventlog.ErrRewound):
 		return ErrAhead.Error()
 	case errors.Is(err, eventlog.ErrUnavailable):
 		return eventlog.ErrUnavailable.Error()

@@ -23,6 +23,7 @@ type Progress struct {
 	whole   map[string]eventlog.Position // up to where a reader must be for what it keeps to be whole
 	live    eventlog.Position            // the live subscription has seen all up to here
 	up      bool                         // the live subscription is there
+	begins  chan struct{}                // closed when the live subscription begins, at a head of its own
 	changed chan struct{}
 }
 
@@ -30,7 +31,7 @@ type Progress struct {
 func NewProgress() *Progress {
 	return &Progress{at: map[string]eventlog.Position{}, last: map[string]eventlog.Position{},
 		whole: map[string]eventlog.Position{}, mine: map[string]bool{},
-		wanted: make(chan struct{}, 1), changed: make(chan struct{})}
+		wanted: make(chan struct{}, 1), begins: make(chan struct{}), changed: make(chan struct{})}
 }
 
 // Watch says which readers there are, before any of them runs.
@@ -129,17 +130,27 @@ func (r Reader) wants(rec eventlog.Record) bool {
 	return len(r.wanted([]eventlog.Record{rec})) > 0
 }
 
-// Up notes, once, that the live subscription sees all after a position from now on. What was before it, readers must
-// have passed by themselves.
+// Up notes that the live subscription has begun, and sees all after a position from now on. What was before it, readers
+// must have passed by themselves: a subscription of theirs that was made before then tells of no such position where
+// nothing comes for them, and is made again.
 func (p *Progress) Up(from eventlog.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	close(p.begins)
+	p.begins = make(chan struct{})
 	for _, r := range p.readers {
 		p.last[r.Name] = from
 		p.whole[r.Name] = max(from, p.at[r.Name])
 	}
 	p.live, p.up = from, true
 	p.signal()
+}
+
+// Begins is closed when the live subscription begins the next time.
+func (p *Progress) Begins() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.begins
 }
 
 // Back notes that the live subscription, which was down, has seen all that happened meanwhile: it goes on where it was.

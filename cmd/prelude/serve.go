@@ -216,6 +216,12 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error { return ended(ctx, s.sweep(ctx)) })
 	g.Go(func() error {
 		<-s.bus.Running()
+		// What readers have caught up with is then no older than what the live subscription began with.
+		select {
+		case <-started:
+		case <-work.Done():
+			return nil
+		}
 		readers, rctx := errgroup.WithContext(work)
 		for _, r := range s.readers {
 			readers.Go(func() error { return s.engine.Run(rctx, r) })
