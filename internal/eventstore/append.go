@@ -37,8 +37,10 @@ func (s *Store) Append(
 	}
 	ctx, cancel := s.patience(ctx)
 	defer cancel()
+	var why error
 	for pause := s.address.firstPause; ; pause = min(2*pause, longestPause) {
 		left, err := s.attempt(ctx, stream, expected, events)
+		why = telling(why, err)
 		switch kindOf(err) {
 		case fine:
 			return s.placed(ctx, left)
@@ -51,7 +53,7 @@ func (s *Store) Append(
 		}
 		if s.closed.Err() != nil || !sleep(ctx, jitter(pause)) {
 			s.health.gaveUp()
-			return eventlog.Appended{}, fmt.Errorf("append to %s: %w", stream, unavailable(ctx, err))
+			return eventlog.Appended{}, fmt.Errorf("append to %s: %w", stream, unavailable(ctx, why))
 		}
 	}
 }
@@ -101,12 +103,10 @@ func (s *Store) attempt(
 		return eventlog.Appended{}, err
 	}
 	left, err := s.attemptOn(ctx, l, stream, expected, events)
+	err = s.because(err, true)
 	switch kind := kindOf(err); {
 	case kind == fine || kind == moved || kind == gone || kind == refused:
 		s.health.good(appending)
-	case kind == denied:
-		err = s.named(s.denied(err, true))
-		s.health.bad(appending, err)
 	case errors.Is(err, errLate) || ctx.Err() != nil && !errors.Is(err, errSilent):
 		// Others are answered, or nobody has waited for long enough to know.
 	default:
@@ -149,12 +149,10 @@ const trialRevision = 1 << 50
 func (s *Store) tryAppend(ctx context.Context, l *link) error {
 	_, err := s.attemptOn(ctx, l, trialStream, trialRevision,
 		[]eventlog.Proposed{{ID: uuid.New(), Type: "log.tried.v1", Data: []byte("{}"), Meta: []byte("{}")}})
-	switch kind := kindOf(err); {
-	case kind == moved || kind == gone:
+	err = s.because(err, true)
+	if kind := kindOf(err); kind == moved || kind == gone {
 		s.health.good(appending)
 		return nil
-	case kind == denied:
-		err = s.named(s.denied(err, true))
 	}
 	if err != nil && (ctx.Err() == nil || errors.Is(err, errSilent)) {
 		s.health.bad(appending, err)

@@ -87,6 +87,12 @@ func unreadable(err error) bool {
 	return errors.Is(err, errOdd) || status.Code(err) == codes.ResourceExhausted
 }
 
+// unknown says that the store ended a call without saying why.
+func unknown(err error) bool {
+	s, said := status.FromError(err)
+	return said && s.Code() == codes.Unknown && kindOf(err) == ambiguous
+}
+
 // readable gives the meaning of a call's end, which the trailer tells.
 func readable(err error, trailer metadata.MD) error {
 	for _, exception := range trailer.Get("exception") {

@@ -12,8 +12,6 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
@@ -79,19 +77,19 @@ func (s *Store) events(ctx context.Context, first reader) iter.Seq2[eventlog.Raw
 	return func(yield func(eventlog.Raw, error) bool) {
 		r := first // a sequence may be read more than once
 		pause, since, refusals := firstPause, time.Now(), 0
+		var why error
 		for r.left > 0 && !r.done(r.last) {
 			before := r.last
 			more, err := s.part(ctx, &r, yield)
 			if !more {
 				return
 			}
+			why = telling(why, err)
 			if r.last != before {
 				pause, since, refusals = firstPause, time.Now(), 0
 			}
-			// A store says "unknown" of some mistakes too, as of a position that is none. That the caller's time is up it
-			// may say before the caller's own clock does.
-			if kindOf(err) == ambiguous && status.Code(err) != codes.DeadlineExceeded && ctx.Err() == nil &&
-				s.closed.Err() == nil {
+			// A store says "unknown" of some mistakes too, as of a position that is none.
+			if (unreadable(err) || unknown(err)) && ctx.Err() == nil && s.closed.Err() == nil {
 				refusals++
 			}
 			if refusals == mostRefusals {
@@ -102,7 +100,7 @@ func (s *Store) events(ctx context.Context, first reader) iter.Seq2[eventlog.Raw
 			if s.closed.Err() != nil || !bounded && time.Since(since) > s.address.deadline ||
 				!sleep(ctx, jitter(pause)) {
 				s.health.gaveUp()
-				yield(eventlog.Raw{}, fmt.Errorf("read %s: %w", r.what, unavailable(ctx, err)))
+				yield(eventlog.Raw{}, fmt.Errorf("read %s: %w", r.what, unavailable(ctx, why)))
 				return
 			}
 			pause = min(2*pause, longestPause)
@@ -147,6 +145,7 @@ func (s *Store) part(
 		s.health.good(reading)
 		return false, nil
 	}
+	err = s.because(err, false)
 	switch kindOf(err) {
 	case gone:
 		yield(eventlog.Raw{}, eventlog.ErrGone)
@@ -154,8 +153,7 @@ func (s *Store) part(
 	case refused:
 		yield(eventlog.Raw{}, fmt.Errorf("read %s: %w", r.what, err))
 		return false, nil
-	case denied:
-		err = s.named(s.denied(err, false))
+	case denied, elsewhere:
 		s.health.bad(reading, err)
 	}
 	return true, err
@@ -305,12 +303,9 @@ func (s *Store) endOn(ctx context.Context, l *link) (last eventlog.Position, err
 // tryRead asks the node of a link whether the log can be read now.
 func (s *Store) tryRead(ctx context.Context, l *link) error {
 	_, err := s.endOn(ctx, l)
-	switch {
-	case err == nil:
+	if err = s.because(err, false); err == nil {
 		s.health.good(reading)
 		return nil
-	case kindOf(err) == denied:
-		err = s.named(s.denied(err, false))
 	}
 	if ctx.Err() == nil {
 		s.health.bad(reading, err)

@@ -63,8 +63,8 @@ var (
 	errRead = &Reason{Text: "the store does not let the user of %s read what Prelude has to read", Lasting: true,
 		Remedy: mendRights}
 	errWrite = &Reason{Text: "the store does not let the user of %s append", Lasting: true, Remedy: mendRights}
-	errPlace = &Reason{Text: "the node is no working part of its cluster at this moment: it is starting, or is cut off " +
-		"from the others", Remedy: "look after the store's cluster; name all of its nodes in %s"}
+	errPlace = &Reason{Text: "the event store's node handles no calls at this moment: it is starting, too busy, or cut off " +
+		"from its cluster", Remedy: "look after the store's cluster; name all of its nodes in %s"}
 	errNoNode = &Reason{Text: "no node of the cluster can be used at this moment",
 		Remedy: "start the nodes that %s names, or name all of the cluster"}
 	errNobody = &Reason{Text: "nobody answers at the event store's address",
@@ -79,20 +79,45 @@ func answers(speaks string) *Reason {
 	return &Reason{Text: "what answers at the event store's address speaks " + speaks, Lasting: true, Remedy: mendAddress}
 }
 
-// denied gives the reason why a call was refused for who asked, for a call that reads or one that appends; nil: it was
-// refused for nothing of that kind.
-func (s *Store) denied(err error, appends bool) *Reason {
-	switch code := status.Code(err); {
-	case code != codes.Unauthenticated && code != codes.PermissionDenied:
-		return nil
-	case s.address.user == "" || s.address.plain:
-		return errAnonymous
-	case code == codes.Unauthenticated:
-		return errCredentials
-	case appends:
-		return errWrite
+// explained is how a call ended, with why in words for people.
+type explained struct {
+	*Reason
+	cause error
+}
+
+// Unwrap gives both: what the end means for the call is told by its cause.
+func (e explained) Unwrap() []error { return []error{e.Reason, e.cause} }
+
+// because adds the reason, where one is known, to how a call ended that reads or appends.
+func (s *Store) because(err error, appends bool) error {
+	var r *Reason
+	switch code := status.Code(err); kindOf(err) {
+	case denied:
+		switch {
+		case s.address.user == "" || s.address.plain:
+			r = errAnonymous
+		case code == codes.Unauthenticated:
+			r = errCredentials
+		case appends:
+			r = errWrite
+		default:
+			r = errRead
+		}
+	case elsewhere:
+		r = errPlace
+	default:
+		return err
 	}
-	return errRead
+	return explained{s.named(r), err}
+}
+
+// telling is the newer of two ends of a call's attempts, or the older where that alone says why: the last attempt often ends
+// because the caller's time is up.
+func telling(older, newer error) error {
+	if ReasonOf(newer) == nil && ReasonOf(older) != nil {
+		return older
+	}
+	return newer
 }
 
 // explainTLS looks at why a TLS connection to an address cannot be made; nil: it can, or nobody is there.

@@ -130,16 +130,19 @@ func (s *Store) Readable(ctx context.Context) error { return s.ask(ctx, s.tryRea
 func (s *Store) ask(ctx context.Context, trials ...func(context.Context, *link) error) error {
 	ctx, cancel := s.patience(ctx)
 	defer cancel()
+	var why error
 	for {
 		l, err := s.acquireIfAny(ctx)
-		if err != nil {
-			return unavailable(ctx, err)
+		if err == nil {
+			err = s.tryAll(ctx, l, trials)
 		}
-		if err = s.tryAll(ctx, l, trials); err == nil {
+		if err == nil {
 			return nil
 		}
-		if kind := kindOf(err); kind != transport && kind != elsewhere || !sleep(ctx, jitter(firstPause)) {
-			return unavailable(ctx, err)
+		why = telling(why, err)
+		kind := kindOf(err)
+		if l == nil || kind != transport && kind != elsewhere || !sleep(ctx, jitter(firstPause)) {
+			return unavailable(ctx, why)
 		}
 	}
 }

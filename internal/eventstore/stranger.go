@@ -45,8 +45,8 @@ func (s *Store) explain(address string, err error) error {
 	if r := ReasonOf(err); r != nil || strings.HasPrefix(address, "unix:") {
 		return err
 	}
-	if r := s.denied(err, false); r != nil {
-		return s.named(r)
+	if err = s.because(err, false); ReasonOf(err) != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(s.closed, lookTime)
 	defer cancel()

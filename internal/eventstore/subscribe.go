@@ -107,8 +107,8 @@ func (u *subscription) ending(ctx context.Context, err error) error {
 	switch kindOf(err) {
 	case refused, gone:
 		return fmt.Errorf("subscribe: %w", err)
-	case denied:
-		u.health.bad(following, u.named(u.denied(err, false)))
+	case denied, elsewhere:
+		u.health.bad(following, u.because(err, false))
 	}
 	return nil
 }
