@@ -175,6 +175,13 @@ func (p *Progress) Watched() bool {
 	return p.up
 }
 
+// Live is up to where the live subscription has seen what happens; 0: it has not begun.
+func (p *Progress) Live() eventlog.Position {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.live
+}
+
 // At is how far a reader has come.
 func (p *Progress) At(reader string) eventlog.Position {
 	p.mu.Lock()

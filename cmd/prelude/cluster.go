@@ -148,6 +148,10 @@ const mostLag = 10_000
 
 // Lag implements api.Readers. What the live subscription has seen pass needs no look at the log.
 func (l looked) Lag(ctx context.Context, p readmodels.Projection) (int, time.Time, bool, error) {
+	return l.lag(ctx, p, mostLag)
+}
+
+func (l looked) lag(ctx context.Context, p readmodels.Projection, most int) (int, time.Time, bool, error) {
 	r, ours := l.reader(p.Reader)
 	if !ours || r.Version != p.Version {
 		return 0, time.Time{}, false, nil
@@ -156,7 +160,7 @@ func (l looked) Lag(ctx context.Context, p readmodels.Projection) (int, time.Tim
 	if err != nil || l.progress.Reached(r.Name, head) {
 		return 0, time.Time{}, err == nil, err
 	}
-	lag, err := projections.Behind(ctx, l.engine.Log, r, p.Position, mostLag)
+	lag, err := projections.Behind(ctx, l.engine.Log, r, p.Position, most)
 	return lag.Events, lag.Since, true, err
 }
 

@@ -18,6 +18,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"prelude/internal/eventstore"
 )
 
 // Config is the whole configuration, read once. The zero value of what is optional means that Prelude
@@ -26,7 +28,8 @@ type Config struct {
 	Listen           string `env:"PRELUDE_LISTEN" default:"127.0.0.1:8080" help:"Address to serve on."`
 	Advertise        string `env:"PRELUDE_ADVERTISE" placeholder:"http://…" help:"Where other instances reach this one; the default is the address it serves on."`
 	Data             string `env:"PRELUDE_DATA" default:".prelude" help:"Folder for what Prelude keeps." type:"path"`
-	EventStore       string `env:"PRELUDE_EVENTSTORE" placeholder:"esdb://…" help:"A KurrentDB; none: the embedded node." name:"eventstore"`
+	EventStore       string `env:"PRELUDE_EVENTSTORE" placeholder:"esdb://…" help:"An EventStoreDB or KurrentDB; none: the embedded node." name:"eventstore"`
+	StorePassword    string `env:"PRELUDE_EVENTSTORE_PASSWORD_FILE" placeholder:"FILE" help:"The password of the user in --eventstore, read again when it changes; none: it stands there." name:"eventstore-password-file" type:"path"`
 	NodeListen       string `env:"PRELUDE_NODE_LISTEN" placeholder:"HOST:PORT" help:"A loopback address on which the embedded node answers other clients."`
 	DatabaseURL      string `env:"DATABASE_URL" placeholder:"postgres://…" help:"A Postgres; none: one that Prelude runs." name:"database-url"`
 	DatabasePoolURL  string `env:"DATABASE_POOL_URL" placeholder:"postgres://…" help:"The same Postgres for questions, by the user prelude_login; none: DATABASE_URL's user takes that role." name:"database-pool-url"`
@@ -70,9 +73,13 @@ func (c *Config) check() error {
 	if _, _, err := net.SplitHostPort(c.Listen); err != nil {
 		add("PRELUDE_LISTEN", "must be host:port")
 	}
-	if c.EventStore != "" && !strings.HasPrefix(c.EventStore, "esdb://") &&
-		!strings.HasPrefix(c.EventStore, "esdb+discover://") {
-		add("PRELUDE_EVENTSTORE", "must begin with esdb:// or esdb+discover://")
+	if c.EventStore != "" {
+		if err := eventstore.CheckAddress(c.EventStore); err != nil {
+			add("PRELUDE_EVENTSTORE", err.Error())
+		}
+	}
+	if c.StorePassword != "" && c.EventStore == "" {
+		add("PRELUDE_EVENTSTORE_PASSWORD_FILE", "is of a user of PRELUDE_EVENTSTORE, which is not set")
 	}
 	if c.EventStore != "" && c.NodeListen != "" {
 		add("PRELUDE_NODE_LISTEN", "is of the embedded node, and PRELUDE_EVENTSTORE is another store")
@@ -110,6 +117,11 @@ func (c *Config) check() error {
 		add("PRELUDE_LOG_LEVEL", "must be debug, info, warn or error")
 	}
 	return errors.Join(faults...)
+}
+
+// store is where the event store is that is not embedded.
+func (c *Config) store(logger *slog.Logger) eventstore.Config {
+	return eventstore.Config{Address: c.EventStore, PasswordFile: c.StorePassword, Logger: logger}
 }
 
 // checkServe tells besides what only matters to a server.

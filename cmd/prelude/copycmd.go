@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"prelude/internal/eventstore"
@@ -44,8 +43,8 @@ func (c logCopyCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 func (c logCopyCmd) check() error {
 	var faults []error
 	for _, a := range [][2]string{{"PRELUDE_COPY_FROM", c.From}, {"PRELUDE_COPY_TO", c.To}} {
-		if !strings.HasPrefix(a[1], "esdb://") && !strings.HasPrefix(a[1], "esdb+discover://") {
-			faults = append(faults, fmt.Errorf("%s must begin with esdb:// or esdb+discover://", a[0]))
+		if err := eventstore.CheckAddress(a[1]); err != nil {
+			faults = append(faults, fmt.Errorf("%s %w", a[0], err))
 		}
 	}
 	if c.From == c.To {
@@ -58,14 +57,14 @@ func (c logCopyCmd) check() error {
 const copyPatience = 4 * time.Second
 
 func openStore(ctx context.Context, cfg *Config, s streams, name, address string) (*eventstore.Store, error) {
-	store, err := eventstore.Open(eventstore.Config{Address: address, Logger: cfg.logger(s.err)})
+	store, err := eventstore.Open(eventstore.Config{Address: address, Name: name, Logger: cfg.logger(s.err)})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
 	ready, cancel := context.WithTimeout(ctx, copyPatience)
 	defer cancel()
-	if err := store.Ready(ready); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: no event store answers there: %w", name, err), store.Close())
+	if err := store.Readable(ready); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", name, storeFault(err)), store.Close())
 	}
 	return store, nil
 }

@@ -57,7 +57,7 @@ func (p *parts) Close() error {
 // openLog opens the log: a KurrentDB, the node of a Prelude that runs on this folder, or the folder itself.
 func openLog(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) (*parts, error) {
 	p := &parts{cfg: cfg, logger: logger}
-	storeConfig := eventstore.Config{Address: cfg.EventStore, Logger: logger}
+	storeConfig := cfg.store(logger)
 	if cfg.EventStore == "" {
 		if err := cfg.folder(); err != nil {
 			return p, err
@@ -73,16 +73,28 @@ func openLog(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 	}
 	var err error
 	if p.store, err = eventstore.Open(storeConfig); err != nil {
-		return p, fmt.Errorf("open the event store: %w", err)
+		return p, err
 	}
 	p.onClose(p.store.Close)
 	p.log = &eventlog.Log{Store: p.store}
-	ready, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ready, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
-	if err := p.store.Ready(ready); err != nil {
-		return p, fmt.Errorf("the event store does not answer: %w", err)
+	ask := p.store.Readable
+	if alone { // it writes
+		ask = p.store.Ready
 	}
-	return p, nil
+	return p, storeFault(ask(ready))
+}
+
+// storeWithin is how long a start waits for a store that may come by itself. What does not is told at once.
+const storeWithin = 10 * time.Second
+
+// storeFault says once, in words for people, why the store cannot be used and what is to be done.
+func storeFault(err error) error {
+	if r := eventstore.ReasonOf(err); r != nil {
+		return fmt.Errorf("%s: %s", r.Text, r.Remedy)
+	}
+	return err
 }
 
 var errAlone = errors.New("another prelude serves this data folder: stop it, use another PRELUDE_DATA, or share " +

@@ -27,6 +27,7 @@ import (
 	"prelude/internal/postgres"
 	"prelude/internal/search"
 	"prelude/projections"
+	"prelude/readmodels"
 )
 
 type serveCmd struct {
@@ -100,6 +101,8 @@ type server struct {
 	index    *search.Client
 	stopping chan struct{}
 	ready    atomic.Bool
+	turned   atomic.Value // the time.Time since when it is not ready
+	health   *healthChecks
 
 	instances *postgres.Instances
 	hello     func() error // told when it is ready
@@ -107,6 +110,7 @@ type server struct {
 
 func newServer(ctx context.Context, p *parts, l net.Listener) (*server, error) {
 	s := &server{parts: p, listener: l, hub: commands.NewHub(p.logger), stopping: make(chan struct{})}
+	s.turned.Store(time.Now())
 	err := s.joinOthers(ctx)
 	if err != nil {
 		return nil, err
@@ -130,6 +134,7 @@ func newServer(ctx context.Context, p *parts, l net.Listener) (*server, error) {
 	s.peers = &projections.Peers{Pool: p.pool, Progress: s.progress, Logger: p.logger}
 	s.relay = api.NewRelay(s.vault.MasterMAC, s.address)
 	s.onClose(func() error { s.relay.Close(); return nil })
+	s.health = newHealthChecks(s)
 	s.wire(s.producer())
 	return s, projections.Ahead(ctx, p.pool, p.log, s.readers)
 }
@@ -149,8 +154,8 @@ func (s *server) wire(producer session.Producer) {
 		APIKeys:  commands.APIKeys{Engine: e},
 		Vault:    s.vault,
 		Read:     read, Progress: s.progress, Relay: s.relay, Log: s.log,
-		Readers: looked{s.engine, s.progress, s.readers, s.index}, LogID: s.logID, Version: version,
-		Ready: s.wrong, Stopping: s.stopping, Logger: s.logger,
+		Readers: s.looked(), LogID: s.logID, Version: version,
+		Health: s.health.Picture, Stopping: s.stopping, Logger: s.logger,
 	}
 	s.api.Authn = authn.New(read, s.api.KnowsRights, s.progress.Watched)
 	e.Watched, s.vault.Watched = s.progress.Watched, s.progress.Watched
@@ -211,6 +216,7 @@ func (s *server) run(ctx context.Context) error {
 	g.Go(func() error { return ended(work, s.live.Run(work, started)) })
 	g.Go(func() error { return ended(work, s.bus.Run(work)) })
 	g.Go(func() error { return ended(work, s.peers.Run(work)) })
+	g.Go(func() error { return ended(work, s.health.Run(work)) })
 	g.Go(func() error { return ended(work, s.instances.Run(work)) })
 	g.Go(func() error { return ended(work, s.place.Keep(work, s.logger)) })
 	g.Go(func() error { return ended(ctx, s.sweep(ctx)) })
@@ -258,6 +264,7 @@ func ended(ctx context.Context, err error) error {
 
 // stop refuses new work, lets replies end or ends them, and then closes connections.
 func (s *server) stop() error {
+	s.turned.Store(time.Now())
 	s.ready.Store(false)
 	s.logger.Info("stopping", "replies", s.hub.Busy())
 	ctx, cancel := context.WithTimeout(context.Background(), stopRequests)
@@ -277,55 +284,61 @@ func (s *server) stop() error {
 
 // prepare makes the server ready: it waits until the readers have caught up, closes the replies that an
 // earlier start of this instance left, and says hello. The index is not waited for: Postgres searches until that is
-// whole.
+// whole. While a part is away it waits for that.
 func (s *server) prepare(ctx context.Context, started <-chan struct{}) error {
 	select {
 	case <-started:
 	case <-ctx.Done():
 		return nil
 	}
-	head, err := s.log.Head(ctx)
-	if err != nil {
+	err := s.insist(ctx, func() error {
+		head, err := s.log.Head(ctx)
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{projections.Rights, projections.Views} {
+			s.progress.Wait(ctx, name, head)
+		}
+		last, err := s.closeOrphans(ctx)
+		if err == nil {
+			s.progress.Wait(ctx, projections.Views, last)
+		}
+		return err
+	})
+	if err != nil || ctx.Err() != nil {
 		return ended(ctx, err)
 	}
-	for _, name := range []string{projections.Rights, projections.Views} {
-		s.progress.Wait(ctx, name, head)
-	}
-	if ctx.Err() != nil {
-		return nil
-	}
-	last, err := s.closeOrphans(ctx)
-	if err != nil {
-		return ended(ctx, err)
-	}
-	s.progress.Wait(ctx, projections.Views, last)
 	first, cancel := context.WithTimeout(ctx, houseAtStart)
 	defer cancel()
 	s.houseOnce(first)
 	s.ready.Store(true)
-	if err := s.hello(); err != nil || first.Err() == nil {
+	if err := s.insist(ctx, s.hello); err != nil || first.Err() == nil {
 		return ended(ctx, err)
 	}
 	s.houseOnce(ctx) // what the start could not wait for
 	return nil
 }
 
-// wrong lists what keeps this instance from answering.
-func (s *server) wrong(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	var wrong []string
-	if !s.ready.Load() {
-		wrong = append(wrong, "starting or stopping")
+// insistEvery is how often something is tried again that failed because a part is away.
+const insistEvery = time.Second
+
+// insist does something until no part that it needs is away.
+func (s *server) insist(ctx context.Context, do func() error) error {
+	for {
+		err := do()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, eventlog.ErrUnavailable) && !readmodels.Down(err) {
+			return err
+		}
+		select {
+		case <-time.After(insistEvery):
+		case <-ctx.Done():
+			return err
+		}
 	}
-	if s.store.Ready(ctx) != nil {
-		wrong = append(wrong, "the event store does not answer")
-	}
-	if postgres.Ready(ctx, s.pool) != nil {
-		wrong = append(wrong, "the database does not answer")
-	}
-	return wrong
 }
+
+// looked is how this server looks after its readers.
+func (s *server) looked() looked { return looked{s.engine, s.progress, s.readers, s.index} }
 
 func (s *server) openIndex() error {
 	if s.cfg.OpenSearchURL == "" {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +69,7 @@ func TestUpgrade_is_not_ready_before_its_tables_are_built(t *testing.T) {
 			r.hindered()
 			for range 50 { // the other readers are done meanwhile
 				d := r.do("GET", "/readyz", nil).want(503)
-				if fmt.Sprint(d.at("wrong")) != "[starting or stopping]" {
+				if w := d.list("wrong"); len(w) != 1 || w[0].str("reason") != "starting or stopping" {
 					t.Fatalf("it says %v", d)
 				}
 			}

@@ -52,8 +52,8 @@ type Server struct {
 	Log      *eventlog.Log
 	LogID    string
 	Version  string
-	Ready    func(ctx context.Context) []string // what is wrong; none: ready
-	Stopping <-chan struct{}                    // closed when streams are to end
+	Health   func(ctx context.Context) Health // how this instance is; it answers within 0.1 s
+	Stopping <-chan struct{}                  // closed when streams are to end
 	Logger   *slog.Logger
 	last     *otter.Cache[domain.UserID, eventlog.Position]
 	api      huma.API

@@ -26,16 +26,6 @@ func (s *Server) open(mux *chi.Mux) {
 	mux.Handle("/docs/*", docs.Handler("/openapi.json"))
 }
 
-// readyz says whether this instance can answer, and if not, which parts are the reason.
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	wrong := s.Ready(r.Context())
-	if len(wrong) == 0 {
-		s.json(w, http.StatusOK, map[string]any{"status": "ready", "wrong": []string{}})
-		return
-	}
-	s.json(w, http.StatusServiceUnavailable, map[string]any{"status": "not_ready", "wrong": wrong})
-}
-
 func (s *Server) json(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
