@@ -58,7 +58,7 @@ func newHealthChecks(s *server) *healthChecks {
 		h.probes = append(h.probes, &probe{part: part, fatal: fatal, away: away, ask: ask,
 			round: make(chan struct{}), wanted: make(chan struct{}, 1)})
 	}
-	add("event_store", "the event store does not answer", true, h.askStore)
+	add(storePart, "the event store does not answer", true, h.askStore)
 	add("database", "the database does not answer", true, func(ctx context.Context) string {
 		if postgres.Ready(ctx, s.pool) != nil {
 			return "the database does not answer"
@@ -166,7 +166,11 @@ wait:
 			Since: api.NewTime(h.server.turned.Load().(time.Time)), Fatal: true}) //nolint:forcetypeassert // set at the start
 	}
 	for _, p := range h.probes {
-		if w, is := p.wrong(); is {
+		w, is := p.wrong()
+		if !is && p.part == storePart {
+			w, is = h.storeNow(w)
+		}
+		if is {
 			out.Wrong = append(out.Wrong, w)
 		}
 	}
@@ -176,23 +180,35 @@ wait:
 	for i := range out.Wrong {
 		out.Wrong[i].Fatal = out.Wrong[i].Fatal || out.Wrong[i].Reason == projections.ErrAhead.Error()
 	}
-	if slices.ContainsFunc(out.Wrong, func(w api.WrongPart) bool { return w.Part == "event_store" }) {
+	if slices.ContainsFunc(out.Wrong, func(w api.WrongPart) bool { return w.Part == storePart }) {
 		out.EventStore.State = string(eventstore.None)
 	}
 	out.Judge()
 	return out
 }
 
+// storeNow is what other calls have met meanwhile. What is over in a moment, as a change of the leader is, is not told.
+func (h *healthChecks) storeNow(w api.WrongPart) (api.WrongPart, bool) {
+	state := h.server.store.State()
+	if state.Reason == nil || time.Since(state.Since) < toldAfter {
+		return w, false
+	}
+	w.Reason, w.Since = storeReason(state.Reason), api.NewTime(state.Since)
+	return w, true
+}
+
+// toldAfter is how long a fault of the store may last without being told.
+const toldAfter = 200 * time.Millisecond
+
+// storePart is the event store as it is told of.
+const storePart = "event_store"
+
 // askStore tries to read and to append, and says why where that cannot be done.
 func (h *healthChecks) askStore(ctx context.Context) string {
-	err := h.server.store.Ready(ctx)
-	if state := h.server.store.State(); err == nil && state.Reason != nil && time.Since(state.Since) > probeWithin {
-		err = state.Reason // of a kind of call that is not tried here
+	if err := h.server.store.Ready(ctx); err != nil {
+		return storeReason(err)
 	}
-	if err == nil {
-		return ""
-	}
-	return storeReason(err)
+	return ""
 }
 
 // storeReason is a fault of the store in words for people.

@@ -175,9 +175,21 @@ func (c logTailCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	}
 	p, err := openLog(ctx, cfg, cfg.logger(s.err), false)
 	if err == nil {
+		err = c.within(ctx, p.log, from)
+	}
+	if err == nil {
 		err = c.follow(ctx, p.log.Store, from, s.out)
 	}
 	return errors.Join(err, p.Close())
+}
+
+// within refuses a position that the log has not reached: a position of another log.
+func (logTailCmd) within(ctx context.Context, log *eventlog.Log, from eventlog.Position) error {
+	end, err := log.End(ctx)
+	if err == nil && from != eventlog.End && from > end {
+		err = errors.New("PRELUDE_TAIL_FROM lies beyond the log's end")
+	}
+	return err
 }
 
 func (c logTailCmd) from() (eventlog.Position, error) {

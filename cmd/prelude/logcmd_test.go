@@ -277,7 +277,7 @@ func TestTail(t *testing.T) {
 		t.Errorf("the first line is %v", first)
 	}
 	for from, says := range map[string]string{"yesterday": "PRELUDE_TAIL_FROM must be", "-1": "PRELUDE_TAIL_FROM must be",
-		"999999": "invalid position"} {
+		"999999": "beyond the log's end"} {
 		_, err := n.command("log", "tail", "--from="+from)
 		refused(t, err, says)
 	}
