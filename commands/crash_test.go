@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"maps"
 	"os"
@@ -21,7 +22,10 @@ type killable struct {
 	run   func(r *rig, was any, m Meta) error
 }
 
-func mac(purpose string, text []byte) []byte { return append([]byte(purpose), text...) }
+func mac(purpose string, text []byte) []byte {
+	sum := sha256.Sum256(append([]byte(purpose), text...))
+	return sum[:]
+}
 
 // issued is a key, and whose it is.
 type issued struct {

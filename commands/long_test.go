@@ -242,7 +242,7 @@ func TestSnapshotSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"state":{"ID":"ses_1","Org":"org_1","Owner":"usr_1","Title":{"key":"s.1.1","sealed":"eA=="},` +
+	const want = `{"state":{"ID":"ses_1","Org":"org_0000000000000000000000000a","Owner":"usr_00000000000000000000000001","Title":{"key":"s.1.1","sealed":"eA=="},` +
 		`"Preset":{"id":"prs_1","name":"","version":0},"Variables":null,"Model":"demo","Messages":2,"Events":4,` +
 		`"UnderWay":{"Reply":"rpl_1","Message":"","Preset":null,"Model":"","Producer":{"instance":"one","boot":1},` +
 		`"Until":"2026-03-01T12:00:00Z"},"CreatedAt":"2026-03-01T12:00:00Z","UpdatedAt":"2026-03-01T12:00:00Z",` +

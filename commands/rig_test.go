@@ -77,9 +77,9 @@ func waiting(release <-chan struct{}) func(context.Context, ModelRequest) iter.S
 }
 
 const (
-	acme = domain.OrgID("org_1")
-	olga = domain.UserID("usr_1")
-	mara = domain.UserID("usr_2")
+	acme = domain.OrgID("org_0000000000000000000000000a")
+	olga = domain.UserID("usr_00000000000000000000000001")
+	mara = domain.UserID("usr_00000000000000000000000002")
 )
 
 // rig is a log on a node of its own, and an engine over it.

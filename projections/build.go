@@ -46,11 +46,7 @@ func (e *Engine) build(ctx context.Context, r Reader, to eventlog.Position, told
 			return commit(to) // all that comes from now on is newer
 		}
 		if signal.Kind == eventlog.Event {
-			rec, err := decode(signal.Raw)
-			if err != nil {
-				return err
-			}
-			batch = append(batch, rec)
+			batch = append(batch, decode(signal.Raw))
 		}
 		if len(batch) == batchSize {
 			if err := commit(signal.Position); err != nil {

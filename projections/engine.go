@@ -29,6 +29,7 @@ type Engine struct {
 	Owner    string // who takes the leases; empty: it feeds its readers without any
 	handing  sync.Mutex
 	batches  batches
+	told     sync.Once // that there are events of other applications
 }
 
 const (
@@ -152,7 +153,7 @@ func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items
 		it := item{err: err, passed: signal.Position}
 		if err == nil && signal.Kind == eventlog.Event {
 			it.event, it.passed = true, signal.Raw.Position
-			it.record, it.err = decode(signal.Raw)
+			it.record = decode(signal.Raw)
 		}
 		if it.err == nil && it.passed == 0 {
 			continue
@@ -225,19 +226,29 @@ func (e *Engine) commit(ctx context.Context, r Reader, from eventlog.Position, b
 	if to <= from {
 		return from, nil
 	}
+	if _, err := to.Stored(); err != nil {
+		return from, fmt.Errorf("%s: %w", r.Name, err) // before anything is sent out that names it
+	}
 	defer e.batches.begin(r.Name)()
+	batch, passed := ours(batch)
 	m := e.mark(ctx, batch, to)
+	m.foreign = passed
 	batch = r.wanted(batch)
 	if err := e.open(ctx, batch); err != nil {
 		return from, err
 	}
-	err := e.apply(ctx, r, from, batch, m)
+	batch, passed, err := e.founded(ctx, r, batch)
+	m.foreign += passed
+	if err == nil {
+		err = e.apply(ctx, r, from, batch, m)
+	}
 	if err != nil && len(batch) > 0 && poison(err) {
 		err = e.singly(ctx, r, from, batch, m)
 	}
 	if err != nil {
 		return from, fmt.Errorf("%s: %w", r.Name, err)
 	}
+	e.tellForeign(r, m.foreign)
 	e.Progress.applied(r.Name, to)
 	return to, nil
 }
@@ -354,9 +365,10 @@ func (e *Engine) inTx(ctx context.Context, r Reader, work func(pgx.Tx) error) er
 // move is the fence: of two owners of a reader one moves the checkpoint, and the other's work is undone.
 func move(ctx context.Context, tx pgx.Tx, r Reader, from eventlog.Position, to mark, skipped int) error {
 	tag, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET pos = $4, updated_at = now(), error = NULL,
-		failed_at = NULL, skipped = skipped + $5, witness = coalesce($6, witness)
+		failed_at = NULL, skipped = skipped + $5, witness = coalesce($6, witness),
+		foreign_events = foreign_events + $7
 		WHERE reader = $1 AND version = $2 AND pos = $3`,
-		r.Name, r.Version, int64(from), int64(to.at), skipped, to.last)
+		r.Name, r.Version, int64(from), int64(to.at), skipped, to.last, to.foreign)
 	if err != nil {
 		return err
 	}

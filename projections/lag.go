@@ -30,9 +30,8 @@ func Behind(ctx context.Context, log *eventlog.Log, r Reader, at eventlog.Positi
 		case signal.Kind != eventlog.Event:
 			continue
 		}
-		rec, err := decode(signal.Raw)
-		if err != nil || len(r.wanted([]eventlog.Record{rec})) == 0 {
-			continue // a stream that is not ours
+		if rec := decode(signal.Raw); isForeign(rec) || len(r.wanted([]eventlog.Record{rec})) == 0 {
+			continue
 		}
 		if lag.Events++; lag.Events == 1 {
 			lag.Since = signal.Raw.Created

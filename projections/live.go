@@ -80,9 +80,9 @@ func (l *Live) take(s eventlog.Signal) {
 		l.Progress.Down()
 		l.forget()
 	case eventlog.Event:
-		rec, err := l.read(s.Raw)
-		if err != nil {
-			l.Progress.Seen(s.Raw.Position, nil) // the stream is not ours
+		rec := l.read(s.Raw)
+		if isForeign(rec) {
+			l.Progress.Seen(s.Raw.Position, nil)
 			return
 		}
 		if b, ok := rec.Event.(broken); ok {
@@ -105,11 +105,16 @@ func (l *Live) take(s eventlog.Signal) {
 	}
 }
 
-func (l *Live) read(raw eventlog.Raw) (eventlog.Record, error) {
-	if !l.of[raw.Type] {
-		return eventlog.Head(raw)
+// read decodes an event only where somebody wants to see it.
+func (l *Live) read(raw eventlog.Raw) eventlog.Record {
+	if l.of[raw.Type] {
+		return decode(raw)
 	}
-	return decode(raw)
+	rec, err := eventlog.Head(raw)
+	if err != nil {
+		rec.Event = foreign{}
+	}
+	return rec
 }
 
 func (l *Live) forget() {

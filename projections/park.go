@@ -13,14 +13,18 @@ import (
 // broken stands in a batch for an event that cannot be read, so that its stream alone waits for it.
 type broken struct{ why error }
 
-func decode(raw eventlog.Raw) (eventlog.Record, error) {
+// decode reads an event. What cannot be read stands in the record as broken, what is another application's as foreign.
+func decode(raw eventlog.Raw) eventlog.Record {
 	rec, err := eventlog.Decode(raw)
-	if err == nil {
-		return rec, nil
+	switch {
+	case err == nil:
+		return rec
+	case errors.Is(err, eventlog.ErrForeign):
+		return eventlog.Record{Position: raw.Position, Event: foreign{}}
 	}
-	stream, named := eventlog.ParseStream(raw.Stream)
-	return eventlog.Record{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position,
-		Name: raw.Type, Event: broken{err}}, named
+	rec, _ = eventlog.Head(raw) // its stream is one of ours: else it were foreign
+	rec.Event = broken{err}
+	return rec
 }
 
 // open opens what is under an org's key. An event whose texts do not open stands broken in the batch.
@@ -57,9 +61,17 @@ func (e *Engine) singly(ctx context.Context, r Reader, from eventlog.Position, b
 ) error {
 	at := from
 	for _, rec := range batch {
-		err := e.apply(ctx, r, at, []eventlog.Record{rec}, markOf(rec))
-		if err != nil && r.Parks && poison(err) {
-			err = e.park(ctx, r, at, rec, err)
+		m := markOf(rec)
+		if m.at == to.at {
+			m = to // it says too what else was passed
+		}
+		err := e.apply(ctx, r, at, []eventlog.Record{rec}, m)
+		switch {
+		case err == nil || !poison(err):
+		case r.Parks:
+			err = e.park(ctx, r, at, rec, m, err)
+		case r.Founded != nil:
+			err = e.passUnfounded(ctx, r, at, rec, m, err)
 		}
 		if err != nil {
 			return err
@@ -73,7 +85,7 @@ func (e *Engine) singly(ctx context.Context, r Reader, from eventlog.Position, b
 }
 
 // park notes that a stream waits, and why, and goes past the event.
-func (e *Engine) park(ctx context.Context, r Reader, from eventlog.Position, rec eventlog.Record, why error,
+func (e *Engine) park(ctx context.Context, r Reader, from eventlog.Position, rec eventlog.Record, to mark, why error,
 ) error {
 	e.Logger.Error("a stream is parked", "reader", r.Name, "object", rec.Stream.Object(), "kind", rec.Kind(),
 		"error", reason(why))
@@ -82,7 +94,7 @@ func (e *Engine) park(ctx context.Context, r Reader, from eventlog.Position, rec
 		gaps = 1
 	}
 	return e.inTx(ctx, r, func(tx pgx.Tx) error {
-		if err := move(ctx, tx, r, from, markOf(rec), 0); err != nil {
+		if err := move(ctx, tx, r, from, to, 0); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}

@@ -106,6 +106,10 @@ type Reader struct {
 	// Apply writes the effect of a batch within tx, whose search path leads to the reader's schema. It gets every
 	// event at least once, in order; one of an unknown name too, whose Event is nil.
 	Apply func(ctx context.Context, tx pgx.Tx, batch []eventlog.Record) error
+	// Founded says within tx which of some orgs, named as streams name them, the reader knows to be founded. An event
+	// that cannot be applied does not stop the reader where its org is none of them: it is not of this installation.
+	// Without it every such event stops a reader that does not park.
+	Founded func(ctx context.Context, tx pgx.Tx, orgs []string) (map[string]bool, error)
 	// Missing says, before Start makes it again, that what the reader keeps is gone, so that all must come again.
 	Missing func(ctx context.Context) (bool, error)
 	// Start is asked before the reader follows; anew says that what it kept is gone and all must come again.

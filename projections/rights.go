@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"prelude/domain"
 	"prelude/domain/apikey"
 	"prelude/domain/org"
 	"prelude/domain/user"
@@ -16,7 +17,7 @@ import (
 // RightsReader keeps who belongs to an org, and with which keys. It stops at what it cannot apply: a right
 // must not be missed.
 func RightsReader() Reader {
-	return Reader{Name: Rights, Version: RightsVersion, Apply: applyRights, tables: rightsSQL,
+	return Reader{Name: Rights, Version: RightsVersion, Apply: applyRights, Founded: foundedOrgs, tables: rightsSQL,
 		Prefixes: []string{"org-", "user-", "apikey-"}}
 }
 
@@ -58,4 +59,19 @@ func putUser(b *pgx.Batch, rec eventlog.Record, e user.Joined) error {
 		VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (org, id) DO NOTHING`,
 		u.Org, u.ID, string(u.Role), state, u.JoinedAt, int64(rec.Position))
 	return nil
+}
+
+// foundedOrgs are those of some orgs that have been founded up to the checkpoint.
+func foundedOrgs(ctx context.Context, tx pgx.Tx, orgs []string) (map[string]bool, error) {
+	rows, err := tx.Query(ctx, `SELECT org FROM unnest($1::text[]) AS bare JOIN orgs ON org = $2 || bare`, orgs,
+		domain.OrgPrefix)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[domain.OrgID])
+	founded := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		founded[domain.Bare(id)] = true
+	}
+	return founded, err
 }

@@ -205,7 +205,7 @@ func recordsAfter(t *testing.T, e *Engine, r Reader, at eventlog.Position, n int
 		if raw.Position <= at {
 			continue
 		}
-		rec, err := decode(raw)
+		rec := decode(raw)
 		if err != nil || !r.wants(rec) {
 			continue // the store's own, or another reader's
 		}

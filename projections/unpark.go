@@ -166,11 +166,7 @@ func (e *Engine) history(ctx context.Context, s eventlog.Stream, from eventlog.R
 		if err != nil {
 			return nil, fmt.Errorf("read a %s stream: %w", s.Category, err)
 		}
-		rec, err := decode(raw)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, rec)
+		all = append(all, decode(raw))
 	}
 	return all, nil
 }

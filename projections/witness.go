@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -23,12 +22,13 @@ type witness struct {
 // mark is how far a reader comes: a position, and the newest event up to there that is at hand; without one the
 // checkpoint keeps the one it has.
 type mark struct {
-	at   eventlog.Position
-	last *witness
+	at      eventlog.Position
+	last    *witness
+	foreign int // events of other applications that were passed on the way
 }
 
 func markOf(rec eventlog.Record) mark {
-	return mark{rec.Position, &witness{rec.ID, rec.Stream.String(), rec.Revision}}
+	return mark{at: rec.Position, last: &witness{rec.ID, rec.Stream.String(), rec.Revision}}
 }
 
 // witnessWait is how long is looked for the event at a position that was passed without one for the reader. Going on
@@ -48,8 +48,12 @@ func (e *Engine) mark(ctx context.Context, batch []eventlog.Record, to eventlog.
 	ctx, cancel := context.WithTimeout(ctx, witnessWait)
 	defer cancel()
 	for raw, err := range e.Log.Store.ReadAll(ctx, to, eventlog.Forwards, 1) {
-		if err == nil && raw.Position == to && !strings.HasPrefix(raw.Stream, "$") { // the store's own may go any time
-			m.last = &witness{raw.ID, raw.Stream, raw.Revision}
+		if err != nil || raw.Position != to {
+			continue
+		}
+		// What is not ours may go at any time, and we may lose the right to read it.
+		if rec, err := eventlog.Head(raw); err == nil {
+			m.last = markOf(rec).last
 		}
 	}
 	return m

@@ -24,20 +24,31 @@ var (
 	errPartOfMeta   = errors.New("its time, its command or its step is missing")
 )
 
-// Head is what is known of a stored event without decoding it: neither the event nor its metadata.
+// Head is what is known of a stored event without decoding it: neither the event nor its metadata. Error: [ErrForeign].
 func Head(raw Raw) (Record, error) {
 	stream, err := ParseStream(raw.Stream)
-	return Record{ID: raw.ID, Stream: stream, Revision: raw.Revision, Position: raw.Position, Name: raw.Type}, err
+	return headOf(stream, raw), err
 }
 
-// Decode reads a stored event. Where its name is not registered the record's Event is nil.
+func headOf(s Stream, raw Raw) Record {
+	return Record{ID: raw.ID, Stream: s, Revision: raw.Revision, Position: raw.Position, Name: raw.Type}
+}
+
+// Decode reads a stored event. Where its name is not registered the record's Event is nil. Errors: [ErrForeign] for an
+// event of another application, which is not looked into; another one for what has our form and cannot be read.
 func Decode(raw Raw) (Record, error) { return registered.record(raw) }
 
 func (r registry) record(raw Raw) (Record, error) {
-	rec, err := Head(raw)
+	stream, err := ParseStream(raw.Stream)
 	if err != nil {
 		return Record{}, err
 	}
+	return r.recordOf(stream, raw)
+}
+
+// recordOf reads a stored event of a stream.
+func (r registry) recordOf(s Stream, raw Raw) (rec Record, err error) {
+	rec = headOf(s, raw)
 	if rec.Meta, err = decodeMeta(raw.Meta); err != nil {
 		return Record{}, fmt.Errorf("metadata of %s: %w", raw.Type, err)
 	}

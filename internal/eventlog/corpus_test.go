@@ -94,7 +94,7 @@ func (c corpus) changed(t *testing.T, name string) string {
 	if err := json.Unmarshal(b, &s); err != nil {
 		t.Fatal(err)
 	}
-	rec, err := c.registry.Decode(s.raw(name))
+	rec, err := c.registry.DecodeIn(s.raw(name))
 	if err != nil || rec.Event == nil {
 		return fmt.Sprintf("it is read as %+v, %v", rec.Event, err)
 	}
@@ -202,7 +202,7 @@ func (c corpus) write(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	raw := stored(t, l)[0]
-	rec, err := c.registry.Decode(raw)
+	rec, err := c.registry.DecodeIn(raw)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (l *Log) Read(ctx context.Context, s Stream, from Revision, dir Direction,
 				yield(Record{}, fmt.Errorf("read a %s stream: %w", s.Category, err))
 				return
 			}
-			rec, err := Decode(raw)
+			rec, err := registered.recordOf(s, raw)
 			if err == nil && rec.Event == nil {
 				err = fmt.Errorf("%w: %s", ErrUnknownEvent, raw.Type)
 			}
@@ -106,7 +106,7 @@ func (l *Log) ReadOnly(ctx context.Context, s Stream, from Revision, dir Directi
 			if !wanted[raw.Type] {
 				continue
 			}
-			rec, err := Decode(raw)
+			rec, err := registered.recordOf(s, raw)
 			if !yield(rec, err) || err != nil {
 				return
 			}
@@ -120,7 +120,7 @@ func (l *Log) One(ctx context.Context, s Stream, at Revision) (Record, error) {
 		if err != nil {
 			return Record{}, err
 		}
-		return Decode(raw)
+		return registered.recordOf(s, raw)
 	}
 	return Record{}, fmt.Errorf("no event %d in a %s stream", at, s.Category)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"reflect"
+	"strings"
 )
 
 // Registry is what a program reads events by.
@@ -43,8 +44,12 @@ func (r registry) Names() []string { return r.names() }
 // TypeOf is the Go type of a name; nil: it has none of its own.
 func (r registry) TypeOf(name string) reflect.Type { return r.typeOf[name] }
 
-// Decode is [Decode] by r.
-func (r registry) Decode(raw Raw) (Record, error) { return r.record(raw) }
+// DecodeIn is [Decode] by r, for an event of a stream of any name: those of the samples are short.
+func (r registry) DecodeIn(raw Raw) (Record, error) {
+	category, rest, _ := strings.Cut(raw.Stream, "-")
+	org, id, _ := strings.Cut(rest, "_")
+	return r.recordOf(Stream{category, org, id}, raw)
+}
 
 // AppendUnder is [Log.Append] by r, also of events that are not to be written yet: how they will be stored must
 // be known before they are.

@@ -133,7 +133,7 @@ func fixed() filler {
 // typeOf is the Go type of a registered name, found by decoding.
 func typeOf(t fataler, name string) reflect.Type {
 	t.Helper()
-	rec, err := eventlog.Decode(eventlog.Raw{Stream: "preset-1_1", Type: name, Data: []byte("{}"),
+	rec, err := eventlog.Decode(eventlog.Raw{Stream: stream.String(), Type: name, Data: []byte("{}"),
 		Meta: encodedMeta})
 	if err != nil || rec.Event == nil {
 		t.Fatalf("%s is not registered: %v", name, err)

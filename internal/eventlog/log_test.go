@@ -163,7 +163,7 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		l := appended(t, stream, noted)
 		raw := stored(t, l)[0]
-		raw.Stream = "preset-1_2"
+		raw.Stream = eventlog.PresetStream(acme, "prs_00000000000000000000000002").String()
 		rec, err := eventlog.Decode(raw)
 		if err != nil {
 			t.Fatal(err)
@@ -280,7 +280,7 @@ func TestRead(t *testing.T) {
 
 func TestWhatCannotBeDecoded(t *testing.T) {
 	t.Parallel()
-	good := eventlog.Raw{Stream: "preset-1_1", Type: "preset.renamed.v1", Data: []byte("{}"), Meta: encodedMeta}
+	good := eventlog.Raw{Stream: stream.String(), Type: "preset.renamed.v1", Data: []byte("{}"), Meta: encodedMeta}
 	if _, err := eventlog.Decode(good); err != nil {
 		t.Fatal(err)
 	}
@@ -330,6 +330,7 @@ func TestEventID(t *testing.T) {
 	t.Parallel()
 	const name = "preset.renamed.v1"
 	m := meta()
+	stream := eventlog.PresetStream("org_1", "prs_1")
 	id := m.EventID(stream, 3, name)
 	if id.String() != "1c695916-239e-5af9-a064-8d50b51b69bf" {
 		t.Errorf("it is %s", id)

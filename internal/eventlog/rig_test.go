@@ -101,7 +101,7 @@ func (shut) Find(context.Context, ...domain.KeyID) (map[domain.KeyID]*eventlog.K
 
 var (
 	noon   = time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)
-	stream = eventlog.PresetStream("org_1", "prs_1")
+	stream = eventlog.PresetStream("org_00000000000000000000000001", "prs_00000000000000000000000001")
 )
 
 func meta() eventlog.Meta {

@@ -155,7 +155,7 @@ func TestEntry(t *testing.T) {
 	rec := read(t, l, stream)[0]
 	e := rec.Entry()
 	want := eventlog.Entry{
-		ID: e.ID, Kind: "preset.edited", Object: "prs_1", Revision: 0, Position: 1, At: noon, User: "usr_1",
+		ID: e.ID, Kind: "preset.edited", Object: stream.Object(), Revision: 0, Position: 1, At: noon, User: "usr_1",
 		Key: "key_1", Rule: "rule", Command: "00000000-0000-4000-8000-000000000001",
 		Fields: []string{"fields[0] 1", "fields[1] 2"},
 		Data:   map[string]any{"by": e.Data["by"], "hash": e.Data["hash"]},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -12,6 +13,18 @@ import (
 // Position is a place in the order of all events of one log. It grows; nothing else may be read
 // into it.
 type Position uint64
+
+// ErrNoPosition: no event can have that position.
+var ErrNoPosition = errors.New("the event store named a position that no event can have")
+
+// Stored is p as a database keeps it. One of 2^63 or more, such as [End], would be read back as a negative number, which
+// no reader could begin at. Error: [ErrNoPosition].
+func (p Position) Stored() (int64, error) {
+	if p > math.MaxInt64 {
+		return 0, ErrNoPosition
+	}
+	return int64(p), nil
+}
 
 // Revision is a place within one stream, from 0. None is that of a stream without events.
 type Revision int64
@@ -35,14 +48,16 @@ type Raw struct {
 	Data     []byte // JSON
 	Meta     []byte // JSON, a flat map of strings
 	Created  time.Time
+	Binary   bool // Data is stored as something else than JSON; never so of our own events
 }
 
 // Proposed is an event that is to be stored. Its id makes a repeated append harmless.
 type Proposed struct {
-	ID   uuid.UUID
-	Type string
-	Data []byte
-	Meta []byte
+	ID     uuid.UUID
+	Type   string
+	Data   []byte
+	Meta   []byte
+	Binary bool // Data is to be stored as something else than JSON
 }
 
 // Appended says where an append's last event is.

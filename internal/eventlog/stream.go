@@ -27,7 +27,7 @@ const (
 	LogCategory        = "log"
 )
 
-// SystemOrg stands for the installation where a stream belongs to no org.
+// SystemOrg stands for the installation where a stream belongs to no org: claims and the log's identity alone do.
 const SystemOrg = "system"
 
 // OrgStream is the stream of an org.
@@ -60,8 +60,8 @@ func CompletionStream(org domain.OrgID, r domain.ReplyID) Stream {
 	return Stream{CompletionCategory, domain.Bare(org), domain.Bare(r)}
 }
 
-// ClaimStream is the stream of a name. Kind is preset, handle or org; owner is "org" or a user's
-// id.
+// ClaimStream is the stream of a name. Kind is a word such as preset, handle, turn or org; owner is "org" or a user's
+// id; name is a slug, or an HMAC in hexadecimal digits. Without an org it is a name of the whole installation.
 func ClaimStream(org domain.OrgID, kind, owner, name string) Stream {
 	bare := SystemOrg
 	if org != "" {
@@ -81,17 +81,51 @@ func (s Stream) String() string {
 	return s.Category + "-" + s.Org + "_" + s.ID
 }
 
-var errStreamName = errors.New("a stream's name is not <category>-<org>_<id>")
+// ErrForeign: the stream is none of Prelude's. Other applications may keep theirs in the same store.
+var ErrForeign = errors.New("the stream is not one of Prelude's: its name has not the form of ours")
 
-// ParseStream takes a stream's name apart. It is the only place that does.
+// ParseStream takes a stream's name apart. It is the only place that does, and the one that says whose a stream is: ours
+// has exactly a name that one of the constructors above makes. Error: [ErrForeign].
 func ParseStream(name string) (Stream, error) {
-	category, rest, ok := strings.Cut(name, "-")
-	if !ok || category == "" || rest == "" || category[0] == '$' {
-		return Stream{}, errStreamName
+	category, rest, _ := strings.Cut(name, "-")
+	org, id, has := strings.Cut(rest, "_")
+	ours := false
+	switch category {
+	case OrgCategory:
+		ours = isBare(org) && !has
+	case UserCategory, APIKeyCategory, PresetCategory, SessionCategory, CompletionCategory:
+		ours = isBare(org) && isBare(id)
+	case ClaimCategory:
+		ours = isClaim(org, id)
+	case LogCategory:
+		ours = org == IdentityStream.Org && id == IdentityStream.ID
 	}
-	org, id, _ := strings.Cut(rest, "_")
+	if !ours {
+		return Stream{}, ErrForeign
+	}
 	return Stream{category, org, id}, nil
 }
+
+// isBare says whether id is one without its prefix.
+func isBare(id string) bool { return domain.ValidID("", id) }
+
+// mostName is the longest name that is claimed: slugs have 63 characters, HMACs 32.
+const mostName = 64
+
+// isClaim says whether id is <kind>.<owner>.<name>, as ClaimStream makes it. Any word is a kind: a newer program may have
+// more of them, and a copy made by this one must not leave their claims behind.
+func isClaim(org, id string) bool {
+	kind, rest, _ := strings.Cut(id, ".")
+	owner, name, _ := strings.Cut(rest, ".")
+	owned := owner == orgOwner || org != SystemOrg && isBare(owner)
+	return (org == SystemOrg || isBare(org)) && owned && kind != "" && name != "" && len(name) <= mostName &&
+		strings.Trim(kind, letters) == "" && strings.Trim(name, letters+"0123456789_.-") == ""
+}
+
+const (
+	orgOwner = "org" // of the names that belong to an org as a whole, and of those of the installation
+	letters  = "abcdefghijklmnopqrstuvwxyz"
+)
 
 // Object is the typed id of what the stream is about; empty for claims and the log's own.
 func (s Stream) Object() string {

@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"prelude/domain"
 	"prelude/internal/eventlog"
 )
@@ -60,15 +58,6 @@ func TestStreams(t *testing.T) {
 	}
 }
 
-func TestNamesThatAreNoStreams(t *testing.T) {
-	t.Parallel()
-	for _, name := range []string{"", "-", "preset", "preset-", "-1_2", "$ce-preset", "$$preset-1_2"} {
-		if s, err := eventlog.ParseStream(name); err == nil {
-			t.Errorf("%q is read as %+v", name, s)
-		}
-	}
-}
-
 func TestIdsWithoutAStream(t *testing.T) {
 	t.Parallel()
 	for _, id := range []string{"", "prs_", "prs_1", "msg_" + sevens, "evt_" + sevens, sevens,
@@ -77,19 +66,4 @@ func TestIdsWithoutAStream(t *testing.T) {
 			t.Errorf("%q has the stream %s", id, s)
 		}
 	}
-}
-
-// TestAStreamsNameIsReadBack: whatever a name in a claim holds, also what parts names.
-func TestAStreamsNameIsReadBack(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		name := rapid.StringMatching(`[a-z0-9_.\-]{1,20}`).Draw(t, "name")
-		var b [16]byte
-		copy(b[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "org"))
-		of := domain.OrgID(domain.EncodeID(domain.OrgPrefix, b))
-		s := eventlog.ClaimStream(of, "preset", "org", name)
-		if back, err := eventlog.ParseStream(s.String()); err != nil || back != s {
-			t.Fatalf("%s is read as %+v, %v", s, back, err)
-		}
-	})
 }

@@ -212,13 +212,23 @@ func options(
 	return o
 }
 
+// The two kinds of content that a store tells apart.
+const (
+	contentJSON   = "application/json"
+	contentBinary = "application/octet-stream"
+)
+
 func proposed(e *eventlog.Proposed) *api.BatchAppendReq_ProposedMessage {
+	content := contentJSON
+	if e.Binary {
+		content = contentBinary
+	}
 	return &api.BatchAppendReq_ProposedMessage{
 		Id: &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
 			MostSignificantBits:  int64(binary.BigEndian.Uint64(e.ID[:8])),
 			LeastSignificantBits: int64(binary.BigEndian.Uint64(e.ID[8:])),
 		}}},
-		Metadata:       map[string]string{"type": e.Type, "content-type": "application/json"},
+		Metadata:       map[string]string{"type": e.Type, "content-type": content},
 		CustomMetadata: e.Meta,
 		Data:           e.Data,
 	}

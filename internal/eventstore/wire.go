@@ -143,6 +143,8 @@ func (d *decoder) entry(raw *eventlog.Raw, b []byte) error {
 	switch string(key) {
 	case "type":
 		raw.Type = d.kind(value)
+	case "content-type":
+		raw.Binary = string(value) != contentJSON
 	case "created": // in ticks of 100 ns
 		ticks, err := strconv.ParseInt(string(value), 10, 64)
 		if err != nil {
