@@ -18,6 +18,7 @@ type Projection struct {
 	Error    string // why it has stopped; empty: it has not
 	Gaps     int64  // how often the revisions of a stream did not follow each other
 	Skipped  int64  // events of names that were not known
+	Foreign  int64  // events of other applications in the same store
 	Parked   []Parked
 }
 
@@ -48,6 +49,8 @@ type projectionRow struct {
 	Error   string
 	Gaps    int64
 	Skipped int64
+
+	ForeignEvents int64
 }
 
 type parkedRow struct {
@@ -101,7 +104,7 @@ func (r *Reader) projections(ctx context.Context, show func(stream string) bool)
 	b := r.batch()
 	b.Queue(`SELECT set_config('role', 'prelude_proj', true)`)
 	b.Queue(`SELECT c.reader, c.version, coalesce(l.owner, '') AS owner, c.pos, coalesce(c.error, '') AS error, c.gaps,
-			c.skipped FROM prelude.checkpoints c LEFT JOIN prelude.leases l
+			c.skipped, c.foreign_events FROM prelude.checkpoints c LEFT JOIN prelude.leases l
 				ON l.reader = c.reader AND l.version = c.version AND l.expires > now()
 		WHERE c.version > 0 ORDER BY c.reader, c.version`).Query(scan(&rows))
 	b.Queue(`SELECT reader, version, stream, pos, error, parked_at FROM prelude.parked ORDER BY pos`).
@@ -116,7 +119,8 @@ func projectionsOf(rows []projectionRow, parked []parkedRow, show func(stream st
 	all := make([]Projection, len(rows))
 	for i, row := range rows {
 		all[i] = Projection{Reader: row.Reader, Version: row.Version, Owner: row.Owner,
-			Position: eventlog.Position(row.Pos), Error: row.Error, Gaps: row.Gaps, Skipped: row.Skipped}
+			Position: eventlog.Position(row.Pos), Error: row.Error, Gaps: row.Gaps, Skipped: row.Skipped,
+			Foreign: row.ForeignEvents}
 		for _, p := range parked {
 			if p.Reader == row.Reader && p.Version == row.Version && show(p.Stream) {
 				all[i].Parked = append(all[i].Parked, Parked{Stream: p.Stream,

@@ -15,7 +15,8 @@ import (
 
 type logCopyCmd struct {
 	From string `env:"PRELUDE_COPY_FROM" required:"" placeholder:"esdb://…" help:"The store to copy from."`
-	To   string `env:"PRELUDE_COPY_TO" required:"" placeholder:"esdb://…" help:"The store to copy to: empty, or as an earlier copy left it."`
+	To   string `env:"PRELUDE_COPY_TO" required:"" placeholder:"esdb://…" help:"The store to copy to: without a log of Prelude, or as an earlier copy left it."`
+	All  bool   `env:"PRELUDE_COPY_ALL" help:"Copy the streams of other applications in the store too."`
 }
 
 var errDigests = errors.New("the two stores differ: see above")
@@ -33,7 +34,7 @@ func (c logCopyCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return errors.Join(err, from.Close())
 	}
-	err = (&copying{from: from, to: to, gauge: newGauge(s, "copy")}).run(ctx, s)
+	err = (&copying{from: from, to: to, all: c.All, gauge: newGauge(s, "copy")}).run(ctx, s)
 	if err != nil && ctx.Err() != nil {
 		err = errors.New("interrupted; the same command goes on from here")
 	}
@@ -110,8 +111,9 @@ func (c *copying) report(out io.Writer, id string) {
 	if c.own > 0 {
 		fmt.Fprintf(out, "not copied: %d events of the store's own streams, whose names begin with $\n", c.own)
 	}
+	c.others.tell(out, "not copied, --all does it")
 	for _, name := range slices.Sorted(maps.Keys(c.begins)) {
 		fmt.Fprintf(out, "%s begins at revision %d, as in the source; what fills the place before it is hidden\n",
-			name, c.begins[name])
+			printable(name), c.begins[name])
 	}
 }

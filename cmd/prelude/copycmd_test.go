@@ -13,10 +13,10 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// copyTo runs log copy from one node to another.
+// copyTo runs log copy from one node to another, of streams of any name.
 func (n *nodeRig) copyTo(to *nodeRig) (string, error) {
 	out := &buffer{}
-	err := run(n.t.Context(), []string{"log", "copy", "--from", n.address, "--to", to.address, "--log-level", "error"},
+	err := run(n.t.Context(), []string{"log", "copy", "--from", n.address, "--to", to.address, "--all", "--log-level", "error"},
 		out, out)
 	return out.String(), err
 }
@@ -130,7 +130,7 @@ func TestCopyInterrupted(t *testing.T) {
 	from.compact()
 	rounds := 0
 	for ; ; rounds++ {
-		c := &copying{from: from.store, to: &interrupting{to.store, 1}}
+		c := &copying{from: from.store, to: &interrupting{to.store, 1}, all: true}
 		err := c.apart(t.Context())
 		if err == nil {
 			err = c.copyAll(t.Context())

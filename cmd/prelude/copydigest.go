@@ -39,6 +39,9 @@ func (d digests) add(e eventlog.Raw) {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		h.Write(part)
 	}
+	if e.Binary {
+		h.Write([]byte{1})
+	}
 	s.last = e.Revision
 	h.Sum(s.sum[:0])
 	d[e.Stream] = s
@@ -71,7 +74,7 @@ func (c *copying) digestOfTarget(ctx context.Context) ([]byte, error) {
 			return nil, fmt.Errorf("read what was copied: %w", err)
 		}
 		c.gauge.reads("the target's digest", e.Position, end)
-		if ours(e) && e.Revision >= c.begins[e.Stream] {
+		if c.wants(e.Stream) && ours(e) && e.Revision >= c.begins[e.Stream] {
 			there.add(e)
 		}
 	}

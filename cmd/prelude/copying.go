@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -17,6 +16,7 @@ import (
 // write anything twice.
 type copying struct {
 	from, to eventlog.Store
+	all      bool // the streams of other applications too
 	gauge    *gauge
 
 	there      map[string]place             // where the target's streams end
@@ -32,6 +32,7 @@ type copying struct {
 	limitsKept int // metadata that the target has now, of all streams
 	bare       int // of them those of streams without events
 	own        int // events of the store's own streams, which are left out
+	others     others
 }
 
 // place is a stream's last event.
@@ -74,7 +75,28 @@ func (c *copying) copyAll(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return c.flush(ctx)
+	if err := c.flush(ctx); err != nil {
+		return err
+	}
+	return c.something(ctx)
+}
+
+// something refuses a source that holds nothing but other applications' events.
+func (c *copying) something(ctx context.Context) error {
+	if c.others.events == 0 || len(c.digests)+len(c.meta)+len(c.buried) > 0 {
+		return nil
+	}
+	ids, err := c.identities(ctx)
+	if err == nil && len(ids[0]) == 0 {
+		err = errNoneOfOurs
+	}
+	return err
+}
+
+// wants says that a stream is one to copy, as far as its name tells.
+func (c *copying) wants(stream string) bool {
+	_, err := eventlog.ParseStream(stream)
+	return !kept(stream) && (c.all || err == nil)
 }
 
 // ours says that an event is one to copy: it is none of the store's own, of the log's id, or one that a copy made.
@@ -101,11 +123,16 @@ func head(ctx context.Context, store eventlog.Store) (eventlog.Position, error) 
 func (c *copying) take(ctx context.Context, e eventlog.Raw) error {
 	name, isLimits := limitsOf(e)
 	switch {
-	case isLimits:
+	case isLimits && c.wants(name):
 		c.meta[name] = e
 		return nil
+	case isLimits:
+		return nil // of a stream that is left, whose events are counted
 	case strings.HasPrefix(e.Stream, "$"):
 		c.own++
+		return nil
+	case !kept(e.Stream) && !c.wants(e.Stream):
+		c.others.pass(e.Stream)
 		return nil
 	case e.Type == tombstone:
 		c.buried[e.Stream] = true
@@ -117,9 +144,6 @@ func (c *copying) take(ctx context.Context, e eventlog.Raw) error {
 		if err := c.bridge(ctx, e); err != nil {
 			return err
 		}
-	}
-	if !json.Valid(e.Data) {
-		return fmt.Errorf("event %d of %s is no JSON: only logs of JSON are copied", e.Revision, e.Stream)
 	}
 	c.digests.add(e)
 	if end, ok := c.there[e.Stream]; ok && e.Revision <= end.revision {
@@ -148,7 +172,7 @@ func (c *copying) flush(ctx context.Context) error {
 	}
 	proposed := make([]eventlog.Proposed, len(c.batch))
 	for i, e := range c.batch {
-		proposed[i] = eventlog.Proposed{ID: e.ID, Type: e.Type, Data: e.Data, Meta: e.Meta}
+		proposed[i] = eventlog.Proposed{ID: e.ID, Type: e.Type, Data: e.Data, Meta: e.Meta, Binary: e.Binary}
 	}
 	if err := c.append(ctx, c.batch[0].Stream, c.batch[0].Revision, proposed); err != nil {
 		return err

@@ -147,7 +147,7 @@ func (c *copying) limits(ctx context.Context, name string) (eventlog.Proposed, e
 		data = esnode.Raised(data, int64(before))
 	}
 	if bytes.Equal(data, e.Data) {
-		return eventlog.Proposed{ID: e.ID, Type: e.Type, Data: e.Data, Meta: e.Meta}, nil
+		return eventlog.Proposed{ID: e.ID, Type: e.Type, Data: e.Data, Meta: e.Meta, Binary: e.Binary}, nil
 	}
 	return madeUp(name, e, data), nil
 }

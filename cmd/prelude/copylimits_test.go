@@ -273,7 +273,7 @@ func TestCopyHoles(t *testing.T) {
 	source := &holed{from.store, "thing-acme_1", [2]eventlog.Revision{2, 5}}
 	work := func() error {
 		out := &buffer{}
-		err := (&copying{from: source, to: to.store}).run(t.Context(), streams{out: out, err: out})
+		err := (&copying{from: source, to: to.store, all: true}).run(t.Context(), streams{out: out, err: out})
 		if err == nil {
 			copied(t, out.String(), nil)
 			contains(t, out.String(), "thing-acme_1 begins at revision 5")

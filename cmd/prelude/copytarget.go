@@ -13,8 +13,10 @@ import (
 var (
 	errSameLog = errors.New("PRELUDE_COPY_FROM and PRELUDE_COPY_TO lead to the same log, or to copies of its files: " +
 		"copy to another store")
-	errNothing = errors.New("PRELUDE_COPY_FROM: the log there is empty: there is nothing to copy")
-	errOthers  = errors.New("the target holds events that are not of this log; nothing was copied. " +
+	errNothing    = errors.New("PRELUDE_COPY_FROM: the log there is empty: there is nothing to copy")
+	errNoneOfOurs = errors.New("PRELUDE_COPY_FROM: no log of Prelude is there: there is nothing to copy. --all copies what " +
+		"other applications have there")
+	errOthers = errors.New("the target holds events that are not of this log; nothing was copied. " +
 		"Copy to an empty store")
 )
 
@@ -73,9 +75,9 @@ func (c *copying) survey(ctx context.Context) error {
 		}
 		c.gauge.reads("what is there", e.Position, end)
 		switch name, isLimits := limitsOf(e); {
-		case isLimits:
+		case isLimits && c.wants(name):
 			c.limited[name] = true
-		case kept(e.Stream):
+		case !c.wants(e.Stream):
 		case e.Type == tombstone: // a copy never writes one
 			return fmt.Errorf("%w (the stream %s was deleted for good)", errOthers, e.Stream)
 		default:
@@ -123,6 +125,7 @@ func (c *copying) refuseOthers(ctx context.Context) error {
 		switch end, ok := c.there[e.Stream]; {
 		case isLimits:
 			delete(limited, name)
+		case !c.wants(e.Stream):
 		case e.Type == tombstone:
 			delete(limited, e.Stream)
 		case !ours(e):

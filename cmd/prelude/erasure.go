@@ -21,6 +21,7 @@ func erasures(ctx context.Context, log *eventlog.Log, after eventlog.Position, g
 	if after > to {
 		after = 0 // the log was restored from before that
 	}
+	names := eventlog.NamesOf(user.Erased{})
 	filter := eventlog.Filter{Prefixes: []string{eventlog.UserCategory + "-"}}
 	for signal, err := range log.Store.Subscribe(ctx, after, filter) {
 		if err != nil {
@@ -30,18 +31,36 @@ func erasures(ctx context.Context, log *eventlog.Log, after eventlog.Position, g
 		if signal.Kind == eventlog.CaughtUp {
 			break
 		}
-		if signal.Kind != eventlog.Event {
+		if signal.Kind != eventlog.Event || !names[signal.Raw.Type] {
 			continue
 		}
-		rec, err := eventlog.Decode(signal.Raw)
+		e, is, err := erasure(ctx, log, signal.Raw)
 		if err != nil {
 			return nil, 0, err
 		}
-		if e, ok := rec.Event.(user.Erased); ok {
+		if is {
 			erased = append(erased, vault.Erased{Org: e.Org, User: e.User})
 		}
 	}
 	return erased, to, nil
+}
+
+// erasure reads an event that is named as one. What is of another application is none; nor is what cannot be read, unless
+// it is of an org of this log: then an erasure would be missed.
+func erasure(ctx context.Context, log *eventlog.Log, raw eventlog.Raw) (e user.Erased, is bool, err error) {
+	rec, err := eventlog.Decode(raw)
+	if errors.Is(err, eventlog.ErrForeign) {
+		return e, false, nil
+	}
+	if err != nil {
+		ours, asked := founded(ctx, log, raw.Stream)
+		if asked == nil && !ours {
+			return e, false, nil
+		}
+		return e, false, errors.Join(fmt.Errorf("event %d of %s cannot be read: %w", raw.Revision, raw.Stream, err), asked)
+	}
+	e, is = rec.Event.(user.Erased)
+	return e, is, nil
 }
 
 // reapply destroys the keys of who was erased, where the vault does not show that it was done: the destroying was cut

@@ -60,15 +60,15 @@ func TestProgress_of_the_log(t *testing.T) {
 	if _, err := identify(t.Context(), n.store); err != nil {
 		t.Fatal(err)
 	}
-	n.fill("thing-acme_1", 30)
+	n.fill("preset-00000000000000000000000000_00000000000000000000000001", 30)
 	file := filepath.Join(t.TempDir(), "backup")
 	n.tells([]string{"backup, streams", "backup, records", "backup, the index", "backup, the copy's pages",
 		"backup, the copy's records", "backup, the copy's revisions", "backup, the copy's structure"}, "log", "backup", file)
 	to := newNodeRig(t)
 	copies := []string{"log", "copy", "--from", n.address, "--to", to.address}
 	n.tells([]string{"copy, events", "copy, the target's digest"}, copies...)
-	n.append("thing-acme_1", 29, "tested", `{}`)
-	n.append("$$thing-acme_1", -1, "$metadata", `{"$maxCount":3}`)
+	n.append("preset-00000000000000000000000000_00000000000000000000000001", 29, "tested", `{}`)
+	n.append("$$preset-00000000000000000000000000_00000000000000000000000001", -1, "$metadata", `{"$maxCount":3}`)
 	n.tells([]string{"copy, what is there", "copy, what is there, beside the source", "copy, events", "copy, metadata",
 		"copy, the target's digest"}, copies...)
 	n.stop()

@@ -109,7 +109,7 @@ func TestBackup(t *testing.T) {
 func TestBadBackup(t *testing.T) {
 	t.Parallel()
 	n := newNodeRig(t)
-	n.fill("thing-acme_1", 200)
+	n.fill("preset-00000000000000000000000000_00000000000000000000000001", 200)
 	good := filepath.Join(t.TempDir(), "good")
 	if out, err := n.command("log", "backup", good); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -156,7 +156,7 @@ func TestBadBackup(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	n := newNodeRig(t)
-	n.fill("thing-acme_1", 10)
+	n.fill("preset-00000000000000000000000000_00000000000000000000000001", 10)
 	dir := t.TempDir()
 	file := filepath.Join(dir, "backup")
 	if out, err := n.command("log", "backup", file); err != nil {
@@ -184,11 +184,11 @@ func TestInterrupted(t *testing.T) {
 func TestLogVerify(t *testing.T) {
 	t.Parallel()
 	n := newNodeRig(t)
-	n.fill("thing-acme_1", 3)
+	n.fill("preset-00000000000000000000000000_00000000000000000000000001", 3)
 	n.stop()
 	out, err := n.command("log", "verify")
 	refused(t, err, "has problems")
-	contains(t, out, "unknown name: tested", "3 problems", `"thing-acme_1"`)
+	contains(t, out, "unknown name: tested", "3 problems", `"preset-00000000000000000000000000_00000000000000000000000001"`)
 	path := filepath.Join(n.data, "log", "log.db")
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -201,7 +201,7 @@ func TestLogVerify(t *testing.T) {
 	}
 	out, err = n.command("log", "verify")
 	refused(t, err, "has problems")
-	contains(t, out, "the checksum of page", `the record's checksum is wrong, at position`, `of the stream "thing-acme_1"`)
+	contains(t, out, "the checksum of page", `the record's checksum is wrong, at position`, `of the stream "preset-00000000000000000000000000_00000000000000000000000001"`)
 	_, err = n.command("log", "backup", filepath.Join(t.TempDir(), "b"))
 	refused(t, err, "damaged")
 	_, err = n.command("log", "compact")
@@ -215,9 +215,9 @@ func TestLogVerify(t *testing.T) {
 func TestCompact(t *testing.T) {
 	t.Parallel()
 	n := newNodeRig(t)
-	at := n.fill("thing-acme_1", 500)
-	n.append("$$thing-acme_1", eventlog.None, "$metadata", `{"$maxCount":2}`)
-	n.fill("thing-acme_2", 5)
+	at := n.fill("preset-00000000000000000000000000_00000000000000000000000001", 500)
+	n.append("$$preset-00000000000000000000000000_00000000000000000000000001", eventlog.None, "$metadata", `{"$maxCount":2}`)
+	n.fill("preset-00000000000000000000000000_00000000000000000000000002", 5)
 	_, err := n.command("log", "compact")
 	refused(t, err, "stop it first")
 	n.stop()
@@ -232,7 +232,7 @@ func TestCompact(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if raw.Stream == "thing-acme_1" && raw.Revision < 498 {
+		if raw.Stream == "preset-00000000000000000000000000_00000000000000000000000001" && raw.Revision < 498 {
 			t.Errorf("revision %d is there still", raw.Revision)
 		}
 		left++
@@ -240,14 +240,14 @@ func TestCompact(t *testing.T) {
 	if left != 8 {
 		t.Errorf("%d events are left", left)
 	}
-	n.append("thing-acme_1", 499, "tested", `{}`)
+	n.append("preset-00000000000000000000000000_00000000000000000000000001", 499, "tested", `{}`)
 }
 
 // TestTail prints events as lines without their texts, from a place on, and ends when it is told to.
 func TestTail(t *testing.T) {
 	t.Parallel()
 	n := newNodeRig(t)
-	at := n.fill("thing-acme_1", 3)
+	at := n.fill("preset-00000000000000000000000000_00000000000000000000000001", 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	out, done := &buffer{}, make(chan error, 1)
 	go func() {
@@ -256,7 +256,7 @@ func TestTail(t *testing.T) {
 	if _, err := out.until(regexp.MustCompile(`"revision":2`), done); err != nil {
 		t.Fatal(err)
 	}
-	n.append("thing-acme_1", 2, "tested", `{"text":"marker"}`)
+	n.append("preset-00000000000000000000000000_00000000000000000000000001", 2, "tested", `{"text":"marker"}`)
 	if _, err := out.until(regexp.MustCompile(`"revision":3.*\n`), done); err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestTail(t *testing.T) {
 	if err := json.Unmarshal([]byte(lines[0]), &first); err != nil {
 		t.Fatal(err)
 	}
-	if first.num("position") != int(at[0]) || first.str("stream") != "thing-acme_1" || first.str("type") != "tested" ||
+	if first.num("position") != int(at[0]) || first.str("stream") != "preset-00000000000000000000000000_00000000000000000000000001" || first.str("type") != "tested" ||
 		len(first) != 7 {
 		t.Errorf("the first line is %v", first)
 	}

@@ -60,10 +60,10 @@ func TestLogCommands(t *testing.T) {
 	first, second, third, file := filepath.Join(dir, "first"), filepath.Join(dir, "second"), filepath.Join(dir, "third"),
 		filepath.Join(dir, "backup")
 	end, address := nodeProcess(t, first)
-	write(t, address, "thing-acme_1", 30)
-	write(t, address, "thing-acme_2", 5)
+	write(t, address, "preset-00000000000000000000000000_00000000000000000000000001", 30)
+	write(t, address, "preset-00000000000000000000000000_00000000000000000000000002", 5)
 	contains(t, program(t, "log", "backup", file, "--data", first), "35 events, 2 streams", "each record was checked")
-	write(t, address, "thing-acme_3", 1) // which the backup has not
+	write(t, address, "preset-00000000000000000000000000_00000000000000000000000003", 1) // which the backup has not
 	if err := end(syscall.SIGKILL); err == nil {
 		t.Fatal("the node ended well, though it was killed")
 	}
@@ -77,14 +77,14 @@ func TestLogCommands(t *testing.T) {
 	}
 	contains(t, string(out), "36 events, 3 streams", "35 problems", "unknown name: tested", "the log has problems")
 	_, address = nodeProcess(t, second)
-	limit(t, address, "thing-acme_1", 20)
+	limit(t, address, "preset-00000000000000000000000000_00000000000000000000000001", 20)
 	_, target := nodeProcess(t, third)
 	said := program(t, "log", "copy", "--from", address, "--to", target)
 	copied(t, said, nil)
 	contains(t, said, "35 events copied, 0 were there already, in 2 streams", "metadata of 1 streams copied")
 	contains(t, program(t, "log", "copy", "--from", address, "--to", target), "0 events copied, 35 were there already")
-	if got := tail(t, target, 35); strings.Join(got, " ") != strings.Join(places("thing-acme_1", 30), " ")+" "+
-		strings.Join(places("thing-acme_2", 5), " ") {
+	if got := tail(t, target, 35); strings.Join(got, " ") != strings.Join(places("preset-00000000000000000000000000_00000000000000000000000001", 30), " ")+" "+
+		strings.Join(places("preset-00000000000000000000000000_00000000000000000000000002", 5), " ") {
 		t.Errorf("tail shows %q", got)
 	}
 }

@@ -111,12 +111,34 @@ func (c auditCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	}
 	p, err := openLog(ctx, cfg, cfg.logger(s.err), false)
 	if err == nil {
-		err = c.replay(ctx, p.log, s.out)
+		err = c.replay(ctx, p.log, s)
 	}
 	return errors.Join(err, p.Close())
 }
 
-func (c auditCmd) replay(ctx context.Context, log *eventlog.Log, out io.Writer) error {
+// unreadable are the events of one of our streams that a replay could not show.
+type unreadable struct {
+	events int
+	first  error
+}
+
+func (u *unreadable) add(raw eventlog.Raw, err error) {
+	if u.events++; u.first == nil {
+		u.first = fmt.Errorf("event %d of %s: %w", raw.Revision, raw.Stream, err)
+	}
+}
+
+func (u *unreadable) err() error {
+	if u.first == nil {
+		return nil
+	}
+	return fmt.Errorf("%d events cannot be read and are not shown; the first is %w", u.events, u.first)
+}
+
+// replay prints what it can read of the log, and then says what it could not: one event must not hide those after it.
+func (c auditCmd) replay(ctx context.Context, log *eventlog.Log, s streams) error {
+	var foreign others
+	var broken unreadable
 	for raw, err := range log.Store.ReadAll(ctx, 0, eventlog.Forwards, 0) {
 		if err != nil {
 			return err
@@ -125,16 +147,40 @@ func (c auditCmd) replay(ctx context.Context, log *eventlog.Log, out io.Writer) 
 			continue // the store's own
 		}
 		rec, err := eventlog.Decode(raw)
-		if err != nil {
-			return err
+		switch {
+		case errors.Is(err, eventlog.ErrForeign):
+			foreign.pass(raw.Stream)
+			continue
+		case err != nil:
+			if err := c.passUnread(ctx, log, raw, err, &foreign, &broken); err != nil {
+				return err
+			}
+			continue
 		}
 		e := rec.Entry()
 		if e.Object == "" || c.Object != "" && e.Object != c.Object {
 			continue
 		}
-		if err := c.print(out, e); err != nil {
+		if err := c.print(s.out, e); err != nil {
 			return err
 		}
+	}
+	foreign.tell(s.err, "not shown")
+	return broken.err()
+}
+
+// passUnread counts an event of one of our streams that cannot be read: with the others', where its org was never
+// founded in this log.
+func (c auditCmd) passUnread(ctx context.Context, log *eventlog.Log, raw eventlog.Raw, why error, foreign *others,
+	broken *unreadable) error {
+	ours, err := founded(ctx, log, raw.Stream)
+	switch {
+	case err != nil:
+		return err
+	case ours:
+		broken.add(raw, why)
+	default:
+		foreign.pass(raw.Stream)
 	}
 	return nil
 }

@@ -260,9 +260,10 @@ func (p *parts) startPostgres(ctx context.Context) error {
 // errNoVault is why a master key is not taken for a vault that is empty: whether it is the right one only a backup can
 // prove.
 var errNoVault = errors.New("the vault is empty and the log is not: put the vault's newest backup back with prelude " +
-	"vault restore, or, if there is none, end what the log holds with prelude vault give-up")
+	"vault restore, or, if there is none, end what the log holds with prelude vault give-up; another installation " +
+	"needs an event store of its own")
 
-// unbegun refuses a log in which an org was founded. A store may hold what is not ours.
+// unbegun refuses a log in which an org was founded, and says which it is. A store may hold what is not ours.
 func (p *parts) unbegun(ctx context.Context) error {
 	orgs := eventlog.Filter{Prefixes: []string{eventlog.OrgCategory + "-"}}
 	for signal, err := range p.log.Store.Subscribe(ctx, 0, orgs) {
@@ -271,8 +272,12 @@ func (p *parts) unbegun(ctx context.Context) error {
 			return fmt.Errorf("look for orgs in the log: %w", err)
 		case signal.Kind == eventlog.CaughtUp:
 			return nil
-		case signal.Kind == eventlog.Event:
-			return errNoVault
+		case signal.Kind == eventlog.Event && founds(signal.Raw):
+			id, err := p.log.Identity(ctx)
+			if err != nil {
+				return err
+			}
+			return fmt.Errorf("the event store already holds a log of Prelude, with the id %s: %w", id, errNoVault)
 		}
 	}
 	return ctx.Err()

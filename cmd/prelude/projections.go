@@ -56,6 +56,7 @@ type shown struct {
 	Error        string        `json:"error,omitempty"`
 	Gaps         int64         `json:"gaps"`
 	Skipped      int64         `json:"skipped"`
+	Foreign      int64         `json:"foreign"`
 	Parked       []shownParked `json:"parked"`
 }
 
@@ -69,7 +70,7 @@ type shownParked struct {
 func (c projectionsListCmd) print(out io.Writer, p readmodels.Projection, events int, since time.Time, ours bool,
 ) error {
 	row := shown{Reader: p.Reader, Version: p.Version, Owner: p.Owner, Position: uint64(p.Position), State: p.State(),
-		Error: p.Error, Gaps: p.Gaps, Skipped: p.Skipped, Parked: []shownParked{}}
+		Error: p.Error, Gaps: p.Gaps, Skipped: p.Skipped, Foreign: p.Foreign, Parked: []shownParked{}}
 	if ours {
 		seconds := 0.0
 		if events > 0 {
@@ -104,8 +105,8 @@ func (r shown) write(out io.Writer) error {
 	if owner == "" {
 		owner = "nobody"
 	}
-	_, err := fmt.Fprintf(out, "%-7s version %d  at %d, %s  %s  fed by %s  gaps %d  skipped %d  parked %d\n",
-		r.Reader, r.Version, r.Position, lag, state, owner, r.Gaps, r.Skipped, len(r.Parked))
+	_, err := fmt.Fprintf(out, "%-7s version %d  at %d, %s  %s  fed by %s  gaps %d  skipped %d  foreign %d  parked %d\n",
+		r.Reader, r.Version, r.Position, lag, state, owner, r.Gaps, r.Skipped, r.Foreign, len(r.Parked))
 	for _, p := range r.Parked {
 		if err == nil {
 			_, err = fmt.Fprintf(out, "        %s  at %d since %s: %s\n", p.Stream, p.Position,

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -109,6 +110,9 @@ func (s *Server) readFeed(ctx context.Context, org domain.OrgID, after eventlog.
 			continue
 		}
 		rec, err := eventlog.Decode(signal.Raw)
+		if errors.Is(err, eventlog.ErrForeign) {
+			continue // its name begins as those of the org's streams do
+		}
 		if err != nil {
 			s.Logger.Error("an event cannot be read for the feed", "position", signal.Position, "error", err)
 			return
