@@ -60,6 +60,8 @@ func Cut(ctx context.Context, pool *pgxpool.Pool, log *eventlog.Log) ([]string, 
 	all := []string{
 		fmt.Sprintf(`UPDATE prelude.consumers SET pos = least(pos, %d)`, end),
 		fmt.Sprintf(`DELETE FROM prelude.consumed_late WHERE pos > %d`, end),
+		// What waits from beyond the end would wait for ever: it waits for what comes next.
+		fmt.Sprintf(`UPDATE prelude.parked SET pos = %d WHERE reader = '%s' AND pos > %[1]d`, end, Out),
 	}
 	for version, pos := range sent {
 		at, err := lastUpTo(ctx, log, pos)

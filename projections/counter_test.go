@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"prelude/domain"
 	"prelude/internal/eventlog"
 )
 
@@ -58,7 +59,7 @@ func fill(t testing.TB, log *eventlog.Log, n int) (last eventlog.Position) {
 				Meta: fmt.Appendf(nil, `{"at":"1772366400000","$causationId":%q,"step":%q}`, uuid.New(), uuid.New())}
 		}
 		s := i % streams
-		done, err := log.Store.Append(t.Context(), fmt.Sprintf("preset-a_%d", s), at[s], events)
+		done, err := log.Store.Append(t.Context(), fmt.Sprintf("preset-%s_%026d", domain.Bare(acme), s), at[s], events)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -36,7 +36,8 @@ func TestLive_is_down_while_events_may_be_missed(t *testing.T) {
 		t.Fatal("it is not up, keeps what was read meanwhile, or holds views up for what is not for it")
 	}
 	l.take(eventlog.Signal{Kind: eventlog.Lost})
-	l.take(eventlog.Signal{Kind: eventlog.Event, Raw: eventlog.Raw{Stream: "preset-a_1", Position: 18}})
+	p1 := eventlog.PresetStream(acme, id[domain.PresetID](domain.PresetPrefix, 1)).String()
+	l.take(eventlog.Signal{Kind: eventlog.Event, Raw: eventlog.Raw{Stream: p1, Position: 18}})
 	l.take(eventlog.Signal{Kind: eventlog.CaughtUp, Position: 18})
 	l.take(eventlog.Signal{Kind: eventlog.Checkpoint, Position: 20})
 	if p.reached(Views, 20) || forgot != 4 {

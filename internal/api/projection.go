@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"prelude/domain"
 	"prelude/internal/eventlog"
 	"prelude/readmodels"
 )

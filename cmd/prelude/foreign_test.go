@@ -1,0 +1,498 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"prelude/domain"
+	"prelude/internal/eventlog"
+	"prelude/internal/eventstore/storetest"
+	"prelude/internal/pgserver/pgtest"
+	"prelude/internal/postgres"
+	"prelude/migrations"
+)
+
+// strangeNames are streams of other applications.
+var strangeNames = []string{"user-42", "order-9d5a1b6e", "org-1", "session-abc", "preset-1_1", "apikey-live_123",
+	"claim-2026_0042", "completion-7", "log-system", "shoppingCart-1", "пользователь-7", strings.Repeat("x", 300),
+	"user-" + strings.ToUpper(unfoundedOrg) + "_" + unfoundedOrg, "org-" + unfoundedOrg + "x"}
+
+const unfoundedOrg = "0123456789abcdefghjkmnpqr0"
+
+// strangeEvents are what other applications store.
+var strangeEvents = []eventlog.Proposed{
+	{Type: "UserRegistered", Data: []byte(`{"name":"x"}`)},
+	{Type: "OrderPlaced", Data: []byte{0xff, 0, 7}, Meta: []byte{0xfe}, Binary: true},
+	{Type: "user.erased.v1", Data: []byte(`{"org":"org_1"}`), Meta: []byte(`{"$correlationId":"x"}`)},
+	{Type: "org.founded.v1", Data: []byte(`[]`), Meta: []byte("null")},
+	{Type: "a\x00b", Data: []byte(strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000))},
+}
+
+// strangers appends events of other applications, several of a stream at once; round tells the streams apart.
+func (n *nodeRig) strangers(round, count int) {
+	n.t.Helper()
+	const each = 50
+	for i := 0; count > 0; i++ {
+		events := make([]eventlog.Proposed, min(each, count))
+		for j := range events {
+			k := (i + j) % (len(strangeEvents) - 1)
+			if i < len(strangeNames) && j == 0 {
+				k = len(strangeEvents) - 1 // the large one once
+			}
+			events[j] = strangeEvents[k]
+			events[j].ID = uuid.New()
+		}
+		name := strangeNames[i%len(strangeNames)] + fmt.Sprintf("-%d-%d", round, i)
+		if round == 0 && i < len(strangeNames) {
+			name = strangeNames[i]
+		}
+		n.put(name, events...)
+		count -= len(events)
+	}
+}
+
+// put appends events to a new stream.
+func (n *nodeRig) put(stream string, events ...eventlog.Proposed) eventlog.Position {
+	n.t.Helper()
+	for i := range events {
+		if events[i].ID == uuid.Nil {
+			events[i].ID = uuid.New()
+		}
+	}
+	done, err := n.store.Append(n.t.Context(), stream, eventlog.None, events)
+	if err != nil {
+		n.t.Fatalf("%.60q: %v", stream, err)
+	}
+	return done.Position
+}
+
+// lived is what an installation did and answers afterwards, without ids and times.
+type lived struct {
+	audit, feed map[string]int // by kind
+	verify      string
+	copied      string
+	presets     int
+	took        time.Duration // a start on what there is, and a rebuild of it
+}
+
+// live runs an installation on a store with as many events of other applications, before, between and after its own.
+func live(t *testing.T, foreign int) (l lived) {
+	t.Helper()
+	n := newNodeRig(t)
+	r := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
+	on := []string{"--eventstore", n.address}
+	n.strangers(0, foreign/3)
+	r.serve(on...)
+	r.do("GET", "/v1/me", nil).want(200)
+	work := func(slug string) {
+		r.preset(slug)
+		s := r.session()
+		for i := range 3 {
+			r.do("POST", "/v1/sessions/"+s+"/messages", doc{"content": fmt.Sprint("message ", i)}).want(201)
+		}
+		member := r.as(r.member(slug, "member"))
+		soon(t, "a new key", func() bool { return member.do("GET", "/v1/me", nil).Status == 200 })
+	}
+	work("first")
+	n.strangers(1, foreign/3)
+	work("second")
+	n.strangers(2, foreign-2*(foreign/3))
+	r.do("GET", "/readyz", nil).want(200)
+	l.feed = r.feedKinds(r.newest())
+	l.presets = len(r.do("GET", "/v1/presets", nil).want(200).list("data"))
+	if text := r.logs.String(); strings.Contains(text, `"level":"ERROR"`) {
+		t.Errorf("it logs\n%s", text)
+	}
+	r.stop()
+	began := time.Now()
+	if _, err := r.command(append([]string{"rebuild", "--yes"}, on...)...); err != nil {
+		t.Fatal(err)
+	}
+	r.serve(on...)
+	l.took = time.Since(began)
+	r.do("GET", "/v1/me", nil).want(200)
+	out, err := r.command(append([]string{"rebuild", "--verify"}, on...)...)
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	l.verify = out
+	r.countsForeign(foreign, on)
+	r.stop()
+	l.audit = r.auditKinds(foreign, on)
+	l.copied = n.copiesOurs(foreign)
+	return l
+}
+
+// feedKinds counts what the feed gives up to a position, by kind.
+func (r *rig) feedKinds(to string) map[string]int {
+	r.t.Helper()
+	resp := r.open("GET", "/v1/feed?after=start", nil)
+	defer func() { _ = resp.Body.Close() }()
+	kinds, last := map[string]int{}, ""
+	for lines := scanner(resp.Body); lines.Scan(); {
+		if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
+			last = id
+		}
+		if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+			kinds[parse(data).str("type")]++
+			if last == to {
+				return kinds
+			}
+		}
+	}
+	r.t.Error("the feed has ended")
+	return kinds
+}
+
+// auditKinds counts what the audit shows, by kind. What it went past stands on its own line.
+func (r *rig) auditKinds(foreign int, on []string) map[string]int {
+	r.t.Helper()
+	out, err := r.command(append([]string{"audit", "--json"}, on...)...)
+	if err != nil {
+		r.t.Errorf("audit: %v", err)
+	}
+	kinds := map[string]int{}
+	for line := range strings.Lines(out) {
+		if d := parse(line); d != nil {
+			kinds[d.str("kind")]++
+		}
+	}
+	if foreign > 0 {
+		contains(r.t.(*testing.T), out, fmt.Sprintf("not shown: %d events of other applications' streams, such as user-42,", foreign))
+	} else if strings.Contains(out, "other applications") {
+		r.t.Errorf("there are none of others:\n%s", out)
+	}
+	return kinds
+}
+
+// countsForeign expects that the readers have counted those that they were given.
+func (r *rig) countsForeign(foreign int, on []string) {
+	r.t.Helper()
+	out, err := r.command(append([]string{"projections", "--json"}, on...)...)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		d := parse(line)
+		if n := d.num("foreign"); (n > 0) != (foreign > 0) || n > foreign || len(d.list("parked")) > 0 || d.str("state") == "stopped" {
+			r.t.Errorf("%s", line)
+		}
+	}
+}
+
+// copiesOurs copies the log alone, and says what was copied.
+func (n *nodeRig) copiesOurs(foreign int) string {
+	n.t.Helper()
+	to := newNodeRig(n.t.(*testing.T))
+	to.put("order-of-others", strangeEvents[0])
+	out, err := n.copies(to)
+	copied(n.t.(*testing.T), out, err)
+	if foreign > 0 {
+		contains(n.t.(*testing.T), out, fmt.Sprintf("not copied, --all does it: %d events", foreign))
+	}
+	for e, err := range to.store.ReadAll(n.t.Context(), 0, eventlog.Forwards, 0) {
+		if _, foreign := eventlog.ParseStream(e.Stream); err != nil || foreign != nil && e.Stream != "order-of-others" &&
+			!strings.HasPrefix(e.Stream, "$") {
+			n.t.Fatalf("%.80q was copied: %v", e.Stream, err)
+		}
+	}
+	first, _, _ := strings.Cut(out, " events copied")
+	return first
+}
+
+// copies runs log copy from one node to another.
+func (n *nodeRig) copies(to *nodeRig, args ...string) (string, error) {
+	out := &buffer{}
+	err := run(n.t.Context(), append([]string{"log", "copy", "--from", n.address, "--to", to.address, "--log-level",
+		"error"}, args...), out, out)
+	return out.String(), err
+}
+
+// TestSharedStore: an installation on a store with 10,000 events of other applications does what it does alone.
+func TestSharedStore(t *testing.T) {
+	t.Parallel()
+	const foreign = 10_000
+	alone, beside := live(t, 0), live(t, foreign)
+	if !maps.Equal(alone.audit, beside.audit) || len(alone.audit) < 8 {
+		t.Errorf("the audit shows %v, and beside others %v", alone.audit, beside.audit)
+	}
+	if !maps.Equal(alone.feed, beside.feed) || len(alone.feed) < 8 {
+		t.Errorf("the feed gives %v, and beside others %v", alone.feed, beside.feed)
+	}
+	if alone.verify != beside.verify || alone.copied != beside.copied || alone.presets != beside.presets {
+		t.Errorf("verify says\n%s\n%s; %s and %s events were copied; there are %d and %d presets", alone.verify,
+			beside.verify, alone.copied, beside.copied, alone.presets, beside.presets)
+	}
+	const bound = 1.2
+	ratio := float64(beside.took) / float64(alone.took)
+	t.Logf("a rebuild and a start took %s, beside %d events of others %s: %.2f times as long; the bound is %.1f",
+		alone.took.Round(time.Millisecond), foreign, beside.took.Round(time.Millisecond), ratio, bound)
+	if ratio > storetest.Scale(5*bound, bound) {
+		t.Errorf("it took %.2f times as long", ratio)
+	}
+}
+
+// TestNamesOfOurForm: streams whose names have our form, of no org of this log, with what cannot be read.
+func TestNamesOfOurForm(t *testing.T) {
+	t.Parallel()
+	n := newNodeRig(t)
+	r := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
+	on := []string{"--eventstore", n.address}
+	for _, category := range []string{"user", "apikey", "preset", "session"} {
+		n.put(category+"-"+unfoundedOrg+"_"+unfoundedOrg, slices.Clone(strangeEvents)...)
+	}
+	n.put("org-"+unfoundedOrg, slices.Clone(strangeEvents)...)
+	r.serve(on...)
+	r.do("GET", "/v1/me", nil).want(200)
+	n.put("user-"+unfoundedOrg+"_"+strings.Repeat("1", 26), slices.Clone(strangeEvents)...)
+	member := r.as(r.member("late", "member"))
+	soon(t, "a new key", func() bool { return member.do("GET", "/v1/me", nil).Status == 200 })
+	out, err := r.command(append([]string{"projections", "--json"}, on...)...)
+	if err != nil || !strings.Contains(out, `"foreign":20`) || strings.Contains(out, `"stopped"`) {
+		t.Errorf("%v\n%s", err, out)
+	}
+	out, err = r.command(append([]string{"audit"}, on...)...)
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r.stop()
+	r.serve(on...)
+	r.do("GET", "/v1/me", nil).want(200)
+	r.stop()
+	// Of an org of this log it is another matter: the audit shows all others, and ends with an error.
+	org := r.firstOrg(n)
+	n.put("session-"+org+"_"+unfoundedOrg, strangeEvents[0])
+	broken, err := r.command(append([]string{"audit"}, on...)...)
+	refused(t, err, "1 events cannot be read and are not shown", "session-"+org)
+	contains(t, broken, "org.founded", "user.joined")
+}
+
+// firstOrg is the bare id of the first org that the log founded.
+func (r *rig) firstOrg(n *nodeRig) string {
+	r.t.Helper()
+	for e, err := range n.store.ReadAll(r.t.Context(), 0, eventlog.Forwards, 0) {
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if founds(e) {
+			return strings.TrimPrefix(e.Stream, "org-")
+		}
+	}
+	r.t.Fatal("there is no org")
+	return ""
+}
+
+// TestSecondInstallation: another database and another master key on a store that holds a log of Prelude.
+func TestSecondInstallation(t *testing.T) {
+	t.Parallel()
+	n := newNodeRig(t)
+	first := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
+	first.serve("--eventstore", n.address)
+	first.stop()
+	id, err := (&eventlog.Log{Store: n.store}).Identity(t.Context())
+	if err != nil || id == "" {
+		t.Fatalf("%q: %v", id, err)
+	}
+	second := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
+	_, err = second.command("serve", "--listen", "127.0.0.1:0", "--eventstore", n.address)
+	refused(t, err, "already holds a log of Prelude, with the id "+id, "the vault is empty and the log is not",
+		"another installation needs an event store of its own")
+}
+
+// TestScavengedStore: others' events came first, and were removed for good; the log begins in the middle.
+func TestScavengedStore(t *testing.T) {
+	t.Parallel()
+	n := newNodeRig(t)
+	n.strangers(0, 100)
+	r := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
+	r.serve("--eventstore", n.address)
+	r.preset("kept")
+	r.stop()
+	n.append("$$user-42", eventlog.None, "$metadata", `{"$tb":40}`)
+	n.compact()
+	for e, err := range n.store.ReadAll(t.Context(), 0, eventlog.Forwards, 1) {
+		if err != nil || e.Position == 0 || e.Stream == "user-42" && e.Revision == 0 {
+			t.Fatalf("the log begins with %d of %s: %v", e.Revision, e.Stream, err)
+		}
+	}
+	r.serve("--eventstore", n.address)
+	r.do("GET", "/v1/presets/kept", nil).want(200)
+	r.stop()
+	if out, err := r.command("rebuild", "--yes", "--eventstore", n.address); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r.serve("--eventstore", n.address)
+	r.do("GET", "/v1/presets/kept", nil).want(200)
+}
+
+// TestCopyAll copies the whole store, bytes that are no JSON with what kind of content they are too, and goes on where
+// a copy of the log alone has ended.
+func TestCopyAll(t *testing.T) {
+	t.Parallel()
+	n, to := newNodeRig(t), newNodeRig(t)
+	if _, err := identify(t.Context(), n.store); err != nil {
+		t.Fatal(err)
+	}
+	ours := eventlog.PresetStream("org_"+unfoundedOrg, "prs_"+unfoundedOrg).String()
+	n.fill(ours, 3)
+	n.put("user-42", slices.Clone(strangeEvents)...)
+	n.append("$$user-42", eventlog.None, "$metadata", `{"$maxCount":2}`)
+	n.put("session-"+unfoundedOrg+"_"+unfoundedOrg, strangeEvents[1])
+	out, err := n.copies(to)
+	copied(t, out, err)
+	contains(t, out, "4 events copied", "not copied, --all does it: 5 events of other applications' streams, such as user-42")
+	if got := to.shows("user-42"); len(got) > 0 {
+		t.Errorf("of others there is %v", got)
+	}
+	for _, says := range []string{"5 events copied, 4 were there already", "0 events copied, 9 were there already"} {
+		out, err = n.copies(to, "--all")
+		copied(t, out, err)
+		contains(t, out, says, "metadata of 1 streams copied")
+	}
+	out, err = n.copies(to)
+	copied(t, out, err)
+	contains(t, out, "0 events copied, 4 were there already")
+	if a, b := contents(t, n.store), contents(t, to.store); sorted(a) != sorted(b) {
+		t.Errorf("the source holds\n%.2000q\nthe target\n%.2000q", a, b)
+	}
+	for e, err := range to.store.ReadAll(t.Context(), 0, eventlog.Forwards, 0) {
+		if err != nil || e.Binary != (e.Type == "OrderPlaced") {
+			t.Errorf("%s is binary: %t, %v", e.Type, e.Binary, err)
+		}
+	}
+}
+
+// sorted are the lines of a text in order: another order of streams is the same log.
+func sorted(text string) string {
+	all := strings.Split(text, "\n")
+	slices.Sort(all)
+	return strings.Join(all, "\n")
+}
+
+func TestCopy_refuses_a_store_without_a_log_of_Prelude(t *testing.T) {
+	t.Parallel()
+	n, to := newNodeRig(t), newNodeRig(t)
+	n.put("user-42", slices.Clone(strangeEvents)...)
+	_, err := n.copies(to)
+	refused(t, err, "no log of Prelude is there", "--all")
+	for e := range to.store.ReadAll(t.Context(), 0, eventlog.Forwards, 0) {
+		t.Errorf("the target holds %s", e.Stream)
+	}
+}
+
+// before is a database of the program before positions were checked, with rows at -1.
+func before(t *testing.T) string {
+	t.Helper()
+	old := fstest.MapFS{}
+	names, err := migrations.FS.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range names[:6] {
+		text, err := migrations.FS.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		old[f.Name()] = &fstest.MapFile{Data: text}
+	}
+	dsn := pgtest.Database(t)
+	if err := postgres.Migrate(t.Context(), dsn, old); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, dsn: dsn}
+	for _, reader := range []string{"rights", "views", "index", "out"} {
+		r.sql(`INSERT INTO prelude.checkpoints (reader, version, pos, witness) VALUES ($1, 1, -1, '{"id":"` + noID +
+			`","stream":"user-42","revision":0}')`, reader)
+	}
+	r.sql(`INSERT INTO prelude.consumers VALUES ('usage_daily', -1)`)
+	r.sql(`INSERT INTO prelude.consumed_late VALUES ('usage_daily', -1)`)
+	r.sql(`INSERT INTO prelude.parked (reader, version, stream, pos, error) VALUES ('out', 1, 'x', -1, '')`)
+	r.sql(`INSERT INTO prelude.snapshots (stream, schema, revision, pos, fold) VALUES ('x', 1, 1, -1, '')`)
+	r.sql(`INSERT INTO vault.applied (log, pos) VALUES ('x', -1)`)
+	return dsn
+}
+
+// TestUpgrade_mends_positions_that_are_none: a start on such a database works, and so does a rebuild.
+func TestUpgrade_mends_positions_that_are_none(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"serve", "rebuild"} {
+		t.Run(first, func(t *testing.T) {
+			t.Parallel()
+			r := &rig{t: t, data: t.TempDir(), dsn: before(t)}
+			if first == "rebuild" {
+				if out, err := r.command("rebuild", "--yes"); err != nil {
+					t.Fatalf("%v\n%s", err, out)
+				}
+			}
+			r.serve()
+			r.do("GET", "/v1/me", nil).want(200)
+			id := r.preset("mended")
+			r.do("GET", "/v1/presets/"+id, nil).want(200)
+			r.stop()
+			for _, table := range []string{"checkpoints", "parked", "consumers", "consumed_late", "snapshots"} {
+				if n := r.count("SELECT count(*) FROM prelude." + table + " WHERE pos < 0"); n > 0 {
+					t.Errorf("%s holds %d positions that are none", table, n)
+				}
+			}
+			r.serve()
+			r.do("GET", "/v1/presets/"+id, nil).want(200)
+		})
+	}
+}
+
+// TestPositionBeyondTheLog: the greatest that a database can hold.
+func TestPositionBeyondTheLog(t *testing.T) {
+	t.Parallel()
+	for _, set := range []string{
+		"UPDATE prelude.checkpoints SET pos = 9223372036854775807 WHERE reader IN ('rights', 'views')",
+		"UPDATE prelude.checkpoints SET pos = 9223372036854775807 WHERE reader = 'out'",
+		"INSERT INTO prelude.consumers VALUES ('usage_daily', 9223372036854775807) ON CONFLICT (name) DO UPDATE SET pos = excluded.pos",
+	} {
+		t.Run(strings.Fields(set)[len(strings.Fields(set))-1], func(t *testing.T) {
+			t.Parallel()
+			r := start(t)
+			id := r.preset("kept")
+			r.stop()
+			r.sql(set)
+			r.sql(`INSERT INTO prelude.parked (reader, version, stream, pos, error)
+				VALUES ('out', 1, $1, 9223372036854775807, '')`, "preset-"+unfoundedOrg+"_"+domain.Bare(domain.PresetID(id)))
+			_, err := r.command("serve", "--listen", "127.0.0.1:0")
+			refused(t, err, "knows events that the log does not have", "prelude rebuild --yes")
+			if out, err := r.command("rebuild", "--yes"); err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			r.serve()
+			r.do("GET", "/v1/presets/"+id, nil).want(200)
+			if n := r.count("SELECT count(*) FROM prelude.parked WHERE pos = 9223372036854775807"); n > 0 {
+				t.Error("what is parked waits for a position that no log reaches")
+			}
+		})
+	}
+}
+
+// TestTail_shows_names_as_they_are_safe: a name of another application may do something to a terminal.
+func TestTail_shows_names_as_they_are_safe(t *testing.T) {
+	t.Parallel()
+	n := newNodeRig(t)
+	n.put("evil-\x1b[2J", eventlog.Proposed{Type: "bell\a", Data: []byte("{}")})
+	ctx, cancel := context.WithCancel(t.Context())
+	out := &buffer{}
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, []string{"log", "tail", "--from", "start", "--eventstore", n.address, "--log-level", "error"}, out, out) }()
+	soon(t, "the line", func() bool { return strings.Contains(out.String(), "\n") })
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if text := out.String(); strings.ContainsAny(text, "\x1b\a") || !strings.Contains(text, `"evil-\x1b[2J"`) {
+		t.Errorf("it prints %q", text)
+	}
+}
