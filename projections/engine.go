@@ -329,16 +329,6 @@ func enact(ctx context.Context, tx pgx.Tx, r Reader, batch []eventlog.Record) er
 	return r.Apply(ctx, tx, batch)
 }
 
-// known leaves out events of unknown names.
-func known(batch []eventlog.Record) []eventlog.Record {
-	if !slices.ContainsFunc(batch, nameless) {
-		return batch
-	}
-	return slices.DeleteFunc(slices.Clone(batch), nameless)
-}
-
-func nameless(rec eventlog.Record) bool { return rec.Event == nil }
-
 // stalled is how long a transaction may do nothing: the row of its checkpoint waits for it, and with that row whoever
 // takes over from an owner that stands still.
 const stalled = 4 * time.Second
@@ -364,11 +354,15 @@ func (e *Engine) inTx(ctx context.Context, r Reader, work func(pgx.Tx) error) er
 
 // move is the fence: of two owners of a reader one moves the checkpoint, and the other's work is undone.
 func move(ctx context.Context, tx pgx.Tx, r Reader, from eventlog.Position, to mark, skipped int) error {
+	pos, err := to.at.Stored()
+	if err != nil {
+		return err
+	}
 	tag, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET pos = $4, updated_at = now(), error = NULL,
 		failed_at = NULL, skipped = skipped + $5, witness = coalesce($6, witness),
 		foreign_events = foreign_events + $7
 		WHERE reader = $1 AND version = $2 AND pos = $3`,
-		r.Name, r.Version, int64(from), int64(to.at), skipped, to.last, to.foreign)
+		r.Name, r.Version, int64(from), pos, skipped, to.last, to.foreign)
 	if err != nil {
 		return err
 	}

@@ -33,8 +33,8 @@ func ours(batch []eventlog.Record) (kept []eventlog.Record, passed int) {
 func (e *Engine) tellForeign(r Reader, passed int) {
 	if passed > 0 {
 		e.told.Do(func() {
-			e.Logger.Info("events of other applications are in the store; they are passed over", "reader", r.Name,
-				"events", passed)
+			e.Logger.Info("events of other applications are in the store; they are passed over",
+				"reader", r.Name, "events", passed)
 		})
 	}
 }
@@ -88,15 +88,18 @@ func unreadOrgs(batch []eventlog.Record) (orgs []string) {
 
 func (e *Engine) tellUnfounded(r Reader, passed int, why error) {
 	if passed > 0 {
-		e.Logger.Warn("events that cannot be applied are of no org of this log; they are passed over", "reader", r.Name,
-			"events", passed, "error", reason(why))
+		e.Logger.Warn("events that cannot be applied are of no org of this log; they are passed over",
+			"reader", r.Name, "events", passed, "error", reason(why))
 	}
 }
 
-// passUnfounded goes past an event that the reader's tables do not take, if its org was not founded before it; else it
-// gives back why they do not.
+// passUnfounded goes past an event that the reader's tables do not take, if its org was not founded before it, nor is by
+// this very event; else it gives back why they do not.
 func (e *Engine) passUnfounded(ctx context.Context, r Reader, from eventlog.Position, rec eventlog.Record, to mark,
 	why error) error {
+	if _, founds := rec.Event.(org.Founded); founds {
+		return why
+	}
 	to.foreign++
 	err := e.inTx(ctx, r, func(tx pgx.Tx) error {
 		known, err := r.Founded(ctx, tx, []string{rec.Stream.Org})

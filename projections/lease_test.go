@@ -201,7 +201,7 @@ func TestLongBatch_commits_though_its_lease_was_taken(t *testing.T) {
 func fill2(t testing.TB, log *eventlog.Log, n int) (last eventlog.Position) {
 	t.Helper()
 	a := newAuthor(t, log, 40)
-	s := eventlog.Stream{Category: eventlog.PresetCategory, Org: domain.Bare(acme), ID: "00000000000000000000000001"}
+	s := eventlog.Stream{Category: eventlog.PresetCategory, Org: domain.Bare(acme), ID: "00000000000000000000000099"}
 	for i := range n {
 		last = a.raw(s, eventlog.Revision(i)-1, "preset.unlabeled.v1", `{"label":"x","by":"usr_1","at":"2026-03-01T12:00:00Z"}`)
 	}

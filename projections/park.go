@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -52,6 +53,16 @@ func unread(batch []eventlog.Record) error {
 	}
 	return nil
 }
+
+// known leaves out events of unknown names.
+func known(batch []eventlog.Record) []eventlog.Record {
+	if !slices.ContainsFunc(batch, nameless) {
+		return batch
+	}
+	return slices.DeleteFunc(slices.Clone(batch), nameless)
+}
+
+func nameless(rec eventlog.Record) bool { return rec.Event == nil }
 
 func poisoned(b broken) error { return fmt.Errorf("%w: %w", ErrPoison, b.why) }
 

@@ -26,6 +26,10 @@ func (u Usage) Take(ctx context.Context, e eventlog.CloudEvent) error {
 	if !ok {
 		return nil
 	}
+	pos, err := e.Position.Stored()
+	if err != nil {
+		return fmt.Errorf("count usage: %w", err)
+	}
 	preset, version := "", 0
 	if c.Preset != nil {
 		preset, version = c.Preset.ID, c.Preset.Version
@@ -49,7 +53,7 @@ func (u Usage) Take(ctx context.Context, e eventlog.CloudEvent) error {
 			input_tokens = t.input_tokens + excluded.input_tokens,
 			output_tokens = t.output_tokens + excluded.output_tokens,
 			failures = t.failures + excluded.failures, cost_micros = t.cost_micros + excluded.cost_micros`,
-		usageName, int64(e.Position), strings.TrimPrefix(e.Source, "/orgs/"), e.Time.UTC(), preset, version,
+		usageName, pos, strings.TrimPrefix(e.Source, "/orgs/"), e.Time.UTC(), preset, version,
 		c.Model, c.Usage.InputTokens, c.Usage.OutputTokens, failures, c.Cost)
 	if err := u.Pool.SendBatch(ctx, b).Close(); err != nil {
 		return fmt.Errorf("count usage: %w", err)

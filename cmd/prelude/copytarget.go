@@ -14,8 +14,8 @@ var (
 	errSameLog = errors.New("PRELUDE_COPY_FROM and PRELUDE_COPY_TO lead to the same log, or to copies of its files: " +
 		"copy to another store")
 	errNothing    = errors.New("PRELUDE_COPY_FROM: the log there is empty: there is nothing to copy")
-	errNoneOfOurs = errors.New("PRELUDE_COPY_FROM: no log of Prelude is there: there is nothing to copy. --all copies what " +
-		"other applications have there")
+	errNoneOfOurs = errors.New("PRELUDE_COPY_FROM: no log of Prelude is there: there is nothing to copy. " +
+		"--all copies what other applications have there")
 	errOthers = errors.New("the target holds events that are not of this log; nothing was copied. " +
 		"Copy to an empty store")
 )

@@ -45,8 +45,8 @@ func erasures(ctx context.Context, log *eventlog.Log, after eventlog.Position, g
 	return erased, to, nil
 }
 
-// erasure reads an event that is named as one. What is of another application is none; nor is what cannot be read, unless
-// it is of an org of this log: then an erasure would be missed.
+// erasure reads an event that is named as one. What is of another application is none; nor is what cannot be read,
+// unless it is of an org of this log: then an erasure would be missed.
 func erasure(ctx context.Context, log *eventlog.Log, raw eventlog.Raw) (e user.Erased, is bool, err error) {
 	rec, err := eventlog.Decode(raw)
 	if errors.Is(err, eventlog.ErrForeign) {

@@ -15,7 +15,8 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// founds says that an event founded an org of this log. That of a newer program, which this one cannot read, did so too.
+// founds says that an event founded an org of this log. That of a newer program, whose name this one does not know, did
+// so too.
 func founds(raw eventlog.Raw) bool {
 	rec, err := eventlog.Decode(raw)
 	return err == nil && rec.Stream.Category == eventlog.OrgCategory && rec.Kind() == eventlog.KindOf(org.Founded{})

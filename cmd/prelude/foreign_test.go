@@ -7,17 +7,13 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/fstest"
 	"time"
 
 	"github.com/google/uuid"
 
-	"prelude/domain"
 	"prelude/internal/eventlog"
 	"prelude/internal/eventstore/storetest"
 	"prelude/internal/pgserver/pgtest"
-	"prelude/internal/postgres"
-	"prelude/migrations"
 )
 
 // strangeNames are streams of other applications.
@@ -103,7 +99,9 @@ func live(t *testing.T, foreign int) (l lived) {
 	}
 	work("first")
 	n.strangers(1, foreign/3)
-	work("second")
+	for i := range storetest.Scale(2, 150) {
+		work(fmt.Sprint("more-", i))
+	}
 	n.strangers(2, foreign-2*(foreign/3))
 	r.do("GET", "/readyz", nil).want(200)
 	l.feed = r.feedKinds(r.newest())
@@ -166,7 +164,8 @@ func (r *rig) auditKinds(foreign int, on []string) map[string]int {
 		}
 	}
 	if foreign > 0 {
-		contains(r.t.(*testing.T), out, fmt.Sprintf("not shown: %d events of other applications' streams, such as user-42,", foreign))
+		contains(r.t.(*testing.T), out,
+			fmt.Sprintf("not shown: %d events of other applications' streams, such as user-42,", foreign))
 	} else if strings.Contains(out, "other applications") {
 		r.t.Errorf("there are none of others:\n%s", out)
 	}
@@ -182,7 +181,8 @@ func (r *rig) countsForeign(foreign int, on []string) {
 	}
 	for line := range strings.Lines(out) {
 		d := parse(line)
-		if n := d.num("foreign"); (n > 0) != (foreign > 0) || n > foreign || len(d.list("parked")) > 0 || d.str("state") == "stopped" {
+		if n := d.num("foreign"); (n > 0) != (foreign > 0) || n > foreign || len(d.list("parked")) > 0 ||
+			d.str("state") == "stopped" {
 			r.t.Errorf("%s", line)
 		}
 	}
@@ -333,151 +333,6 @@ func TestScavengedStore(t *testing.T) {
 	r.do("GET", "/v1/presets/kept", nil).want(200)
 }
 
-// TestCopyAll copies the whole store, bytes that are no JSON with what kind of content they are too, and goes on where
-// a copy of the log alone has ended.
-func TestCopyAll(t *testing.T) {
-	t.Parallel()
-	n, to := newNodeRig(t), newNodeRig(t)
-	if _, err := identify(t.Context(), n.store); err != nil {
-		t.Fatal(err)
-	}
-	ours := eventlog.PresetStream("org_"+unfoundedOrg, "prs_"+unfoundedOrg).String()
-	n.fill(ours, 3)
-	n.put("user-42", slices.Clone(strangeEvents)...)
-	n.append("$$user-42", eventlog.None, "$metadata", `{"$maxCount":2}`)
-	n.put("session-"+unfoundedOrg+"_"+unfoundedOrg, strangeEvents[1])
-	out, err := n.copies(to)
-	copied(t, out, err)
-	contains(t, out, "4 events copied", "not copied, --all does it: 5 events of other applications' streams, such as user-42")
-	if got := to.shows("user-42"); len(got) > 0 {
-		t.Errorf("of others there is %v", got)
-	}
-	for _, says := range []string{"5 events copied, 4 were there already", "0 events copied, 9 were there already"} {
-		out, err = n.copies(to, "--all")
-		copied(t, out, err)
-		contains(t, out, says, "metadata of 1 streams copied")
-	}
-	out, err = n.copies(to)
-	copied(t, out, err)
-	contains(t, out, "0 events copied, 4 were there already")
-	if a, b := contents(t, n.store), contents(t, to.store); sorted(a) != sorted(b) {
-		t.Errorf("the source holds\n%.2000q\nthe target\n%.2000q", a, b)
-	}
-	for e, err := range to.store.ReadAll(t.Context(), 0, eventlog.Forwards, 0) {
-		if err != nil || e.Binary != (e.Type == "OrderPlaced") {
-			t.Errorf("%s is binary: %t, %v", e.Type, e.Binary, err)
-		}
-	}
-}
-
-// sorted are the lines of a text in order: another order of streams is the same log.
-func sorted(text string) string {
-	all := strings.Split(text, "\n")
-	slices.Sort(all)
-	return strings.Join(all, "\n")
-}
-
-func TestCopy_refuses_a_store_without_a_log_of_Prelude(t *testing.T) {
-	t.Parallel()
-	n, to := newNodeRig(t), newNodeRig(t)
-	n.put("user-42", slices.Clone(strangeEvents)...)
-	_, err := n.copies(to)
-	refused(t, err, "no log of Prelude is there", "--all")
-	for e := range to.store.ReadAll(t.Context(), 0, eventlog.Forwards, 0) {
-		t.Errorf("the target holds %s", e.Stream)
-	}
-}
-
-// before is a database of the program before positions were checked, with rows at -1.
-func before(t *testing.T) string {
-	t.Helper()
-	old := fstest.MapFS{}
-	names, err := migrations.FS.ReadDir(".")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range names[:6] {
-		text, err := migrations.FS.ReadFile(f.Name())
-		if err != nil {
-			t.Fatal(err)
-		}
-		old[f.Name()] = &fstest.MapFile{Data: text}
-	}
-	dsn := pgtest.Database(t)
-	if err := postgres.Migrate(t.Context(), dsn, old); err != nil {
-		t.Fatal(err)
-	}
-	r := &rig{t: t, dsn: dsn}
-	for _, reader := range []string{"rights", "views", "index", "out"} {
-		r.sql(`INSERT INTO prelude.checkpoints (reader, version, pos, witness) VALUES ($1, 1, -1, '{"id":"` + noID +
-			`","stream":"user-42","revision":0}')`, reader)
-	}
-	r.sql(`INSERT INTO prelude.consumers VALUES ('usage_daily', -1)`)
-	r.sql(`INSERT INTO prelude.consumed_late VALUES ('usage_daily', -1)`)
-	r.sql(`INSERT INTO prelude.parked (reader, version, stream, pos, error) VALUES ('out', 1, 'x', -1, '')`)
-	r.sql(`INSERT INTO prelude.snapshots (stream, schema, revision, pos, fold) VALUES ('x', 1, 1, -1, '')`)
-	r.sql(`INSERT INTO vault.applied (log, pos) VALUES ('x', -1)`)
-	return dsn
-}
-
-// TestUpgrade_mends_positions_that_are_none: a start on such a database works, and so does a rebuild.
-func TestUpgrade_mends_positions_that_are_none(t *testing.T) {
-	t.Parallel()
-	for _, first := range []string{"serve", "rebuild"} {
-		t.Run(first, func(t *testing.T) {
-			t.Parallel()
-			r := &rig{t: t, data: t.TempDir(), dsn: before(t)}
-			if first == "rebuild" {
-				if out, err := r.command("rebuild", "--yes"); err != nil {
-					t.Fatalf("%v\n%s", err, out)
-				}
-			}
-			r.serve()
-			r.do("GET", "/v1/me", nil).want(200)
-			id := r.preset("mended")
-			r.do("GET", "/v1/presets/"+id, nil).want(200)
-			r.stop()
-			for _, table := range []string{"checkpoints", "parked", "consumers", "consumed_late", "snapshots"} {
-				if n := r.count("SELECT count(*) FROM prelude." + table + " WHERE pos < 0"); n > 0 {
-					t.Errorf("%s holds %d positions that are none", table, n)
-				}
-			}
-			r.serve()
-			r.do("GET", "/v1/presets/"+id, nil).want(200)
-		})
-	}
-}
-
-// TestPositionBeyondTheLog: the greatest that a database can hold.
-func TestPositionBeyondTheLog(t *testing.T) {
-	t.Parallel()
-	for _, set := range []string{
-		"UPDATE prelude.checkpoints SET pos = 9223372036854775807 WHERE reader IN ('rights', 'views')",
-		"UPDATE prelude.checkpoints SET pos = 9223372036854775807 WHERE reader = 'out'",
-		"INSERT INTO prelude.consumers VALUES ('usage_daily', 9223372036854775807) ON CONFLICT (name) DO UPDATE SET pos = excluded.pos",
-	} {
-		t.Run(strings.Fields(set)[len(strings.Fields(set))-1], func(t *testing.T) {
-			t.Parallel()
-			r := start(t)
-			id := r.preset("kept")
-			r.stop()
-			r.sql(set)
-			r.sql(`INSERT INTO prelude.parked (reader, version, stream, pos, error)
-				VALUES ('out', 1, $1, 9223372036854775807, '')`, "preset-"+unfoundedOrg+"_"+domain.Bare(domain.PresetID(id)))
-			_, err := r.command("serve", "--listen", "127.0.0.1:0")
-			refused(t, err, "knows events that the log does not have", "prelude rebuild --yes")
-			if out, err := r.command("rebuild", "--yes"); err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			r.serve()
-			r.do("GET", "/v1/presets/"+id, nil).want(200)
-			if n := r.count("SELECT count(*) FROM prelude.parked WHERE pos = 9223372036854775807"); n > 0 {
-				t.Error("what is parked waits for a position that no log reaches")
-			}
-		})
-	}
-}
-
 // TestTail_shows_names_as_they_are_safe: a name of another application may do something to a terminal.
 func TestTail_shows_names_as_they_are_safe(t *testing.T) {
 	t.Parallel()
@@ -486,7 +341,10 @@ func TestTail_shows_names_as_they_are_safe(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	out := &buffer{}
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"log", "tail", "--from", "start", "--eventstore", n.address, "--log-level", "error"}, out, out) }()
+	go func() {
+		done <- run(ctx, []string{"log", "tail", "--from", "start", "--eventstore", n.address, "--log-level", "error"},
+			out, out)
+	}()
 	soon(t, "the line", func() bool { return strings.Contains(out.String(), "\n") })
 	cancel()
 	if err := <-done; err != nil {

@@ -17,8 +17,8 @@ type Position uint64
 // ErrNoPosition: no event can have that position.
 var ErrNoPosition = errors.New("the event store named a position that no event can have")
 
-// Stored is p as a database keeps it. One of 2^63 or more, such as [End], would be read back as a negative number, which
-// no reader could begin at. Error: [ErrNoPosition].
+// Stored is p as a database keeps it. One of 2^63 or more, such as [End], would be read back as a negative number, at
+// which no reader could begin. Error: [ErrNoPosition].
 func (p Position) Stored() (int64, error) {
 	if p > math.MaxInt64 {
 		return 0, ErrNoPosition
