@@ -17,6 +17,20 @@ DELETE FROM prelude.consumed_late WHERE pos < 0;
 DELETE FROM prelude.snapshots WHERE pos < 0;
 UPDATE vault.applied SET pos = 0 WHERE pos < 0;
 
+-- A program of before took streams of other applications for its own: it parked them, and knew the log again by their
+-- events. Whose a stream is, its whole name says (eventlog.ParseStream); of claims nothing is parked.
+-- +goose StatementBegin
+DO $$
+DECLARE
+  id   text := '[0-7][0-9a-hjkmnp-tv-z]{25}';
+  ours text := format('^(org-%1$s|(user|apikey|preset|session|completion)-%1$s_%1$s)$', id);
+BEGIN
+  DELETE FROM prelude.parked WHERE stream !~ ours;
+  UPDATE prelude.checkpoints SET witness = NULL
+    WHERE witness IS NOT NULL AND witness->>'stream' !~ ours AND witness->>'stream' !~ '^(claim|log)-';
+END $$;
+-- +goose StatementEnd
+
 ALTER TABLE prelude.checkpoints   ADD CONSTRAINT checkpoints_pos   CHECK (pos >= 0);
 ALTER TABLE prelude.parked        ADD CONSTRAINT parked_pos        CHECK (pos >= 0);
 ALTER TABLE prelude.consumers     ADD CONSTRAINT consumers_pos     CHECK (pos >= 0);

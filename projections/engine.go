@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -251,20 +250,6 @@ func (e *Engine) commit(ctx context.Context, r Reader, from eventlog.Position, b
 	e.tellForeign(r, m.foreign)
 	e.Progress.applied(r.Name, to)
 	return to, nil
-}
-
-// wanted leaves out what the reader did not ask for.
-func (r Reader) wanted(batch []eventlog.Record) []eventlog.Record {
-	if r.Types == nil {
-		return batch
-	}
-	kept := batch[:0]
-	for _, rec := range batch {
-		if rec.Stream.Category != eventlog.PresetCategory || slices.Contains(r.Types, rec.Kind()) {
-			kept = append(kept, rec)
-		}
-	}
-	return kept
 }
 
 func (e *Engine) apply(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record, to mark,

@@ -44,8 +44,11 @@ func (e *Engine) tellForeign(r Reader, passed int) {
 // Prelude that somebody mixed into this one. It counts them. The database is asked only where something cannot be read.
 func (e *Engine) founded(ctx context.Context, r Reader, batch []eventlog.Record,
 ) (kept []eventlog.Record, passed int, err error) {
+	if r.Founded == nil {
+		return batch, 0, nil
+	}
 	orgs := unreadOrgs(batch)
-	if r.Founded == nil || len(orgs) == 0 {
+	if len(orgs) == 0 {
 		return batch, 0, nil
 	}
 	// That the checkpoint is moved from where it was proves that no other founded one in between.

@@ -123,6 +123,10 @@ func TestForeignEventsArePassedOver(t *testing.T) {
 	if n := ask[int](t, dsn, "SELECT count(*) FROM prelude.parked"); n > 0 {
 		t.Errorf("%d streams are parked", n)
 	}
+	if n := ask[int](t, dsn, `SELECT count(*) FROM prelude.checkpoints
+		WHERE witness IS NULL OR witness->>'stream' !~ '^(org|user|apikey)-[0-7][0-9a-z]{25}'`); n > 0 {
+		t.Errorf("%d readers know the log again by an event of another application", n)
+	}
 	if n := strings.Count(said.String(), "other applications"); n != 1 || strings.Contains(said.String(), "user-42") {
 		t.Errorf("it is said %d times:\n%s", n, said)
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	_ "embed" // the tables
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -122,4 +123,18 @@ type Reader struct {
 
 	tables string // the SQL of its schema
 	aside  string // the schema, where it is another than its version's
+}
+
+// wanted leaves out what the reader did not ask for.
+func (r Reader) wanted(batch []eventlog.Record) []eventlog.Record {
+	if r.Types == nil {
+		return batch
+	}
+	kept := batch[:0]
+	for _, rec := range batch {
+		if rec.Stream.Category != eventlog.PresetCategory || slices.Contains(r.Types, rec.Kind()) {
+			kept = append(kept, rec)
+		}
+	}
+	return kept
 }

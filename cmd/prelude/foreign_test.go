@@ -266,9 +266,14 @@ func TestNamesOfOurForm(t *testing.T) {
 	r.stop()
 	r.serve(on...)
 	r.do("GET", "/v1/me", nil).want(200)
+	org := r.firstOrg(n)
+	n.put("user-"+org+"_abc", slices.Clone(strangeEvents)...)
+	n.put("org-"+org+"x", slices.Clone(strangeEvents)...)
+	if kinds := r.feedKinds(r.newest()); kinds["prelude.org.founded"] != 1 {
+		t.Errorf("the feed gives %v", kinds)
+	}
 	r.stop()
 	// Of an org of this log it is another matter: the audit shows all others, and ends with an error.
-	org := r.firstOrg(n)
 	n.put("session-"+org+"_"+unfoundedOrg, strangeEvents[0])
 	broken, err := r.command(append([]string{"audit"}, on...)...)
 	refused(t, err, "1 events cannot be read and are not shown", "session-"+org)

@@ -11,6 +11,8 @@ import (
 	"prelude/migrations"
 )
 
+const ownStream = "preset-" + unfoundedOrg + "_" + unfoundedOrg
+
 // before is a database of the program before positions were checked, with rows at -1.
 func before(t *testing.T) string {
 	t.Helper()
@@ -37,7 +39,8 @@ func before(t *testing.T) string {
 	}
 	r.sql(`INSERT INTO prelude.consumers VALUES ('usage_daily', -1)`)
 	r.sql(`INSERT INTO prelude.consumed_late VALUES ('usage_daily', -1)`)
-	r.sql(`INSERT INTO prelude.parked (reader, version, stream, pos, error) VALUES ('out', 1, 'x', -1, '')`)
+	r.sql(`INSERT INTO prelude.parked (reader, version, stream, pos, error) VALUES ('out', 1, $1, -1, ''),
+		('out', 1, 'user-42', 7, ''), ('views', 1, 'session-abc', 7, '')`, ownStream)
 	r.sql(`INSERT INTO prelude.snapshots (stream, schema, revision, pos, fold) VALUES ('x', 1, 1, -1, '')`)
 	r.sql(`INSERT INTO vault.applied (log, pos) VALUES ('x', -1)`)
 	return dsn
@@ -57,6 +60,12 @@ func TestUpgrade_mends_positions_that_are_none(t *testing.T) {
 			}
 			r.serve()
 			r.do("GET", "/v1/me", nil).want(200)
+			if n := r.count("SELECT count(*) FROM prelude.parked WHERE stream <> $1", ownStream); n > 0 {
+				t.Errorf("%d streams of others are parked still", n)
+			}
+			if n := r.count("SELECT count(*) FROM prelude.parked"); n != 1 {
+				t.Errorf("%d streams are parked", n)
+			}
 			id := r.preset("mended")
 			r.do("GET", "/v1/presets/"+id, nil).want(200)
 			r.stop()

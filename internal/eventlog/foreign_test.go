@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -133,6 +134,28 @@ func TestParseStream_needs_no_memory(t *testing.T) {
 		}
 	}); n > 0 {
 		t.Errorf("it allocates %v times", n)
+	}
+}
+
+// TestDecode_of_deep_JSON ends at the depth that its reader allows, wherever it is: in no time, and on no deep stack.
+func TestDecode_of_deep_JSON(t *testing.T) {
+	t.Parallel()
+	deep := []byte(strings.Repeat(`{"by":[`, 50_000) + strings.Repeat("]}", 50_000))
+	good := eventlog.Raw{Stream: stream.String(), Type: "preset.renamed.v1", Data: []byte("{}"), Meta: encodedMeta}
+	data, metadata := good, good
+	data.Data, metadata.Meta = deep, deep
+	for _, raw := range []eventlog.Raw{data, metadata} {
+		began := time.Now()
+		if _, err := eventlog.Decode(raw); err == nil || errors.Is(err, eventlog.ErrForeign) {
+			t.Errorf("it is read: %v", err)
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %s", took)
+		}
+		raw.Stream = "user-42"
+		if _, err := eventlog.Decode(raw); !errors.Is(err, eventlog.ErrForeign) {
+			t.Errorf("of others it says %v", err)
+		}
 	}
 }
 
