@@ -43,7 +43,7 @@ func (c *copying) bridge(ctx context.Context, e eventlog.Raw) error {
 		return err
 	}
 	if e.Revision <= last || shown < e.Revision {
-		return fmt.Errorf("the source lacks events of %s between the revisions %d and %d", e.Stream, last, e.Revision)
+		return fmt.Errorf("the source lacks events of %s between the revisions %d and %d", printable(e.Stream), last, e.Revision)
 	}
 	if err := c.flush(ctx); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (c *copying) shown(ctx context.Context, stream string) (eventlog.Revision, 
 		case errors.Is(err, eventlog.ErrGone):
 			return deleted, nil
 		case err != nil:
-			return 0, fmt.Errorf("read where %s begins: %w", stream, err)
+			return 0, fmt.Errorf("read where %s begins: %w", printable(stream), err)
 		case !isFiller(e):
 			return e.Revision, nil
 		}
@@ -165,7 +165,7 @@ func (c *copying) limit(ctx context.Context, name string, p eventlog.Proposed) e
 		last := eventlog.None
 		for e, err := range c.to.Read(ctx, metastream+name, eventlog.Last, eventlog.Backwards, 1) {
 			if err != nil {
-				return fmt.Errorf("read the metadata of %s in the target: %w", name, err)
+				return fmt.Errorf("read the metadata of %s in the target: %w", printable(name), err)
 			}
 			if e.ID == p.ID {
 				return nil
@@ -173,8 +173,8 @@ func (c *copying) limit(ctx context.Context, name string, p eventlog.Proposed) e
 			last = e.Revision
 		}
 		if _, err := c.to.Append(ctx, metastream+name, last, []eventlog.Proposed{p}); err != nil {
-			return fmt.Errorf("copy the metadata of %s: %w", name, err)
+			return fmt.Errorf("copy the metadata of %s: %w", printable(name), err)
 		}
 	}
-	return fmt.Errorf("the target does not keep the metadata of %s", name)
+	return fmt.Errorf("the target does not keep the metadata of %s", printable(name))
 }

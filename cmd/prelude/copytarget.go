@@ -79,7 +79,7 @@ func (c *copying) survey(ctx context.Context) error {
 			c.limited[name] = true
 		case !c.wants(e.Stream):
 		case e.Type == tombstone: // a copy never writes one
-			return fmt.Errorf("%w (the stream %s was deleted for good)", errOthers, e.Stream)
+			return fmt.Errorf("%w (the stream %s was deleted for good)", errOthers, printable(e.Stream))
 		default:
 			c.there[e.Stream] = place{e.Revision, e.ID}
 		}
@@ -142,10 +142,10 @@ func (c *copying) refuseOthers(ctx context.Context) error {
 		}
 	}
 	if names := slices.Sorted(maps.Keys(unknown)); len(names) > 0 {
-		return fmt.Errorf("%w (one is in the stream %s)", errOthers, names[0])
+		return fmt.Errorf("%w (one is in the stream %s)", errOthers, printable(names[0]))
 	}
 	if names := slices.Sorted(maps.Keys(limited)); len(names) > 0 {
-		return fmt.Errorf("%w (metadata of the stream %s)", errOthers, names[0])
+		return fmt.Errorf("%w (metadata of the stream %s)", errOthers, printable(names[0]))
 	}
 	return ctx.Err()
 }

@@ -82,7 +82,7 @@ func (s Stream) String() string {
 }
 
 // ErrForeign: the stream is none of Prelude's. Other applications may keep theirs in the same store.
-var ErrForeign = errors.New("the stream is not one of Prelude's: its name has not the form of ours")
+var ErrForeign = errors.New("a stream's name is not <category>-<org>_<id>, so it is none of Prelude's")
 
 // ParseStream takes a stream's name apart. It is the only place that does, and the one that says whose a stream is: ours
 // has exactly a name that one of the constructors above makes. Error: [ErrForeign].
