@@ -187,7 +187,8 @@ func (c *copying) flush(ctx context.Context) error {
 func (c *copying) append(ctx context.Context, stream string, first eventlog.Revision, all []eventlog.Proposed) error {
 	_, err := c.to.Append(ctx, stream, first-1, all)
 	if errors.Is(err, eventlog.ErrMoved) || errors.Is(err, eventlog.ErrGone) {
-		return fmt.Errorf("the target holds other events in the stream %s: copy to an empty store: %w", printable(stream), err)
+		return fmt.Errorf("the target holds other events in the stream %s: copy to an empty store: %w",
+			printable(stream), err)
 	}
 	if err != nil {
 		return fmt.Errorf("copy %s: %w", printable(stream), err)

@@ -43,7 +43,8 @@ func (c *copying) bridge(ctx context.Context, e eventlog.Raw) error {
 		return err
 	}
 	if e.Revision <= last || shown < e.Revision {
-		return fmt.Errorf("the source lacks events of %s between the revisions %d and %d", printable(e.Stream), last, e.Revision)
+		return fmt.Errorf("the source lacks events of %s between the revisions %d and %d", printable(e.Stream), last,
+			e.Revision)
 	}
 	if err := c.flush(ctx); err != nil {
 		return err
