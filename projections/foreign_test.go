@@ -258,3 +258,12 @@ func TestNoReaderKeepsAPositionThatNoEventHas(t *testing.T) {
 		}
 	}
 }
+
+func TestUsage_counts_nothing_at_a_position_that_no_event_has(t *testing.T) {
+	t.Parallel()
+	e := eventlog.CloudEvent{Type: "prelude.completion.ended", Source: "/orgs/x", Position: eventlog.End,
+		Data: map[string]any{"model": "demo"}}
+	if err := (Usage{}).Take(t.Context(), e); !errors.Is(err, eventlog.ErrNoPosition) {
+		t.Errorf("it says %v", err)
+	}
+}
