@@ -2,8 +2,11 @@ package projections
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"prelude/internal/eventlog"
 )
@@ -12,6 +15,21 @@ import (
 type Lag struct {
 	Events int       // at most as many as were looked for
 	Since  time.Time // when the first of them was stored; zero: there is none
+}
+
+// CheckpointOf is how far a reader is, and why it has stopped, if it has; false: it has not begun.
+func CheckpointOf(ctx context.Context, conn *pgx.Conn, r Reader) (at eventlog.Position, stopped string, known bool,
+	err error) {
+	var pos int64
+	err = conn.QueryRow(ctx, `SELECT pos, coalesce(error, '') FROM prelude.checkpoints WHERE reader = $1 AND version = $2`,
+		r.Name, r.Version).Scan(&pos, &stopped)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return 0, "", false, nil
+	case err != nil:
+		return 0, "", false, fmt.Errorf("ask how far %s is: %w", r.Name, err)
+	}
+	return eventlog.Position(pos), stopped, true, nil
 }
 
 // Behind counts the events after a position that a reader wants, at most most.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"prelude/internal/eventlog"
 	"prelude/internal/eventstore"
 	"prelude/internal/search"
 	"prelude/internal/vault"
@@ -21,10 +23,11 @@ type doctorCmd struct{}
 
 // finding is what the doctor found of one part.
 type finding struct {
-	part string
-	note string // what there is to know where nothing is wrong
-	err  error
-	mend string
+	part   string
+	note   string // what there is to know where nothing is wrong
+	err    error
+	mend   string
+	unseen string // why it was not looked at; of such a part nothing is said to be well or wrong
 }
 
 var errUnwell = errors.New("something is wrong: see above")
@@ -33,25 +36,28 @@ var errUnwell = errors.New("something is wrong: see above")
 type patient struct {
 	cfg    *Config
 	logger *slog.Logger
+	store  *eventstore.Store // nil: it could not be opened, or nobody serves it
+	log    *eventlog.Log     // nil: it cannot be read
+	unread string            // why not
 }
 
 // Run looks at each part and says what is wrong and how to mend it.
 func (doctorCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	findings := []finding{{part: "configuration", err: cfg.check(), mend: "set what is named to what it must be"}}
 	if findings[0].err == nil {
-		p := patient{cfg, cfg.logger(s.err)}
-		findings = append(findings, p.folder(), p.store(ctx))
+		p := &patient{cfg: cfg, logger: slog.New(slog.DiscardHandler)} // what is wrong is said once, here
+		findings = append(findings, p.folder())
+		findings = append(findings, p.lookAtStore(ctx)...)
 		findings = append(findings, p.database(ctx)...)
 		findings = append(findings, p.search(ctx), p.models(ctx))
+		if p.store != nil {
+			defer func() { _ = p.store.Close() }() // it was only read
+		}
 	}
 	unwell := false
 	for _, f := range findings {
-		if f.err == nil {
-			fmt.Fprintln(s.out, strings.TrimSuffix("ok     "+f.part+": "+f.note, ": "))
-			continue
-		}
-		unwell = true
-		fmt.Fprintf(s.out, "wrong  %s: %s\n       %s\n", f.part, strings.ReplaceAll(f.err.Error(), "\n", "\n       "), f.mend)
+		f.write(s.out)
+		unwell = unwell || f.err != nil
 	}
 	if unwell {
 		return errUnwell
@@ -59,9 +65,21 @@ func (doctorCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	return nil
 }
 
+func (f finding) write(out io.Writer) {
+	switch {
+	case f.unseen != "":
+		fmt.Fprintf(out, "-      %s: not looked at: %s\n", f.part, f.unseen)
+	case f.err == nil:
+		fmt.Fprintln(out, strings.TrimSuffix("ok     "+f.part+": "+f.note, ": "))
+	default:
+		fmt.Fprintf(out, "wrong  %s: %s\n       %s\n", f.part,
+			strings.ReplaceAll(f.err.Error(), "\n", "\n       "), f.mend)
+	}
+}
+
 const atFirst = "will be made at the first start"
 
-func (p patient) folder() finding {
+func (p *patient) folder() finding {
 	f := finding{part: "data folder", note: p.cfg.Data,
 		mend: "set PRELUDE_DATA to a folder that is yours, or make it so"}
 	info, err := os.Stat(p.cfg.Data)
@@ -76,42 +94,6 @@ func (p patient) folder() finding {
 		f.err = fmt.Errorf("%s cannot be written to", p.cfg.Data)
 	}
 	return f
-}
-
-func (p patient) store(ctx context.Context) finding {
-	f := finding{part: "event store (PRELUDE_EVENTSTORE)", mend: "start the store that PRELUDE_EVENTSTORE names"}
-	if p.cfg.EventStore != "" {
-		f.err = p.storeAnswers(ctx, eventstore.Config{Address: p.cfg.EventStore, Logger: p.logger})
-		return f
-	}
-	f = finding{part: "event store (embedded)",
-		mend: "stop the program that has " + p.cfg.path("log") + " open, or use another PRELUDE_DATA"}
-	locked, err := locked(p.cfg.path("log/lock"))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		f.note = "its log " + atFirst
-	case err != nil:
-		f.err = err
-	case locked:
-		f.note = "a running prelude has it, and answers"
-		f.err = p.storeAnswers(ctx, eventstore.Config{Socket: p.cfg.socketPath(), Logger: p.logger})
-	default:
-		f.note = "no prelude runs on it; the next start opens its log"
-	}
-	return f
-}
-
-func (p patient) storeAnswers(ctx context.Context, cfg eventstore.Config) error {
-	store, err := eventstore.Open(cfg)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if store.Ready(ctx) != nil {
-		err = errors.New("it does not answer")
-	}
-	return errors.Join(err, store.Close())
 }
 
 // locked says whether a process holds the lock of a folder. To look it shares the lock for a moment, and only
@@ -130,7 +112,7 @@ func locked(path string) (bool, error) {
 }
 
 // master looks at the master key's file. fresh: nothing was sealed yet, so that it may be missing.
-func (p patient) master(fresh bool) ([]byte, finding) {
+func (p *patient) master(fresh bool) ([]byte, finding) {
 	f := finding{part: "master key", note: p.cfg.masterKey(),
 		mend: "put the right master key back from your backup: " + p.cfg.masterKey()}
 	key, _, err := vault.MasterKey(p.cfg.masterKey(), false)
@@ -142,7 +124,7 @@ func (p patient) master(fresh bool) ([]byte, finding) {
 	return key, f
 }
 
-func (p patient) search(ctx context.Context) finding {
+func (p *patient) search(ctx context.Context) finding {
 	if p.cfg.OpenSearchURL == "" {
 		return finding{part: "search (Postgres)"}
 	}
@@ -157,7 +139,7 @@ func (p patient) search(ctx context.Context) finding {
 	return f
 }
 
-func (p patient) models(ctx context.Context) finding {
+func (p *patient) models(ctx context.Context) finding {
 	if p.cfg.OpenAIBaseURL == "" {
 		return finding{part: "models (demo)"}
 	}

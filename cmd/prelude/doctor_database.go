@@ -11,8 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"prelude/domain"
-	"prelude/internal/eventlog"
-	"prelude/internal/eventstore"
 	"prelude/internal/pgserver"
 	"prelude/internal/postgres"
 	"prelude/internal/vault"
@@ -21,7 +19,7 @@ import (
 )
 
 // database looks at the database and at what is in it, or where none runs yet, at what one would start with.
-func (p patient) database(ctx context.Context) []finding {
+func (p *patient) database(ctx context.Context) []finding {
 	if p.cfg.DatabaseURL != "" {
 		all := p.inside(ctx, p.cfg.DatabaseURL, finding{part: "database (DATABASE_URL)", note: "it answers",
 			mend: "start the Postgres that DATABASE_URL names"})
@@ -58,7 +56,7 @@ func (p patient) database(ctx context.Context) []finding {
 }
 
 // inside looks at what is in a database that should answer; f is what is known of the database so far.
-func (p patient) inside(ctx context.Context, dsn string, f finding) []finding {
+func (p *patient) inside(ctx context.Context, dsn string, f finding) []finding {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	conn, err := postgres.Look(ctx, dsn)
@@ -73,11 +71,12 @@ func (p patient) inside(ctx context.Context, dsn string, f finding) []finding {
 		_, key := p.master(true)
 		return []finding{f, tables, key}
 	}
-	return []finding{f, tables, p.wall(ctx, conn), p.vault(ctx, conn)}
+	all := []finding{f, tables, p.wall(ctx, conn), p.vault(ctx, conn), p.belongs(ctx, conn)}
+	return append(all, p.readers(ctx, conn)...)
 }
 
 // login looks whether the pool's own login answers, where there is one.
-func (p patient) login(ctx context.Context) []finding {
+func (p *patient) login(ctx context.Context) []finding {
 	if p.cfg.DatabasePoolURL == "" {
 		return nil
 	}
@@ -98,13 +97,13 @@ func (p patient) login(ctx context.Context) []finding {
 }
 
 // logged says whether an embedded log was begun here.
-func (p patient) logged() bool {
+func (p *patient) logged() bool {
 	_, err := os.Stat(p.cfg.path("log"))
 	return err == nil
 }
 
 // tables holds the version of the tables against the program's; made says that there are any.
-func (p patient) tables(ctx context.Context, conn *pgx.Conn) (f finding, made bool) {
+func (p *patient) tables(ctx context.Context, conn *pgx.Conn) (f finding, made bool) {
 	f = finding{part: "tables", mend: "run prelude migrate, or start the server, which does so too"}
 	has, last, err := postgres.Versions(ctx, conn, migrations.FS)
 	f.note = fmt.Sprintf("version %d, the program's own", has)
@@ -122,7 +121,7 @@ func (p patient) tables(ctx context.Context, conn *pgx.Conn) (f finding, made bo
 	return f, has > 0
 }
 
-func (p patient) wall(ctx context.Context, conn *pgx.Conn) finding {
+func (p *patient) wall(ctx context.Context, conn *pgx.Conn) finding {
 	f := finding{part: "row-level security", mend: "run prelude migrate as the database's owner"}
 	built, err := postgres.Exists(ctx, conn, presetsTable())
 	f.err = errors.Join(err, postgres.CheckRoles(ctx, conn))
@@ -140,7 +139,7 @@ func (p patient) wall(ctx context.Context, conn *pgx.Conn) finding {
 func presetsTable() string { return projections.ViewsReader().Schema() + ".presets" }
 
 // vault proves that the master key is the one that the vault was made with.
-func (p patient) vault(ctx context.Context, conn *pgx.Conn) finding {
+func (p *patient) vault(ctx context.Context, conn *pgx.Conn) finding {
 	fresh, err := vault.Fresh(ctx, conn)
 	key, f := p.master(fresh && err == nil)
 	found, cut := vault.Look(ctx, conn, p.cfg.masterKey())
@@ -162,38 +161,88 @@ func (p patient) vault(ctx context.Context, conn *pgx.Conn) finding {
 	return f
 }
 
-// age holds the vault against the log's end, where the log can be read without starting anything.
-func (p patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
-	cfg := eventstore.Config{Address: p.cfg.EventStore, Logger: p.logger}
-	if p.cfg.EventStore == "" {
-		cfg.Socket = p.cfg.socketPath()
-		if running, err := locked(p.cfg.path("log/lock")); err != nil || !running {
-			f.note += ", and was not held against the log, which nobody serves"
-			return f // what is wrong with the log is told where it is looked at
-		}
-	}
-	store, err := eventstore.Open(cfg)
-	if err != nil {
+// age holds the vault against the log's end, where the log can be read without starting anything. Of a log that was not
+// read nothing is said, and so nothing of the vault's age.
+func (p *patient) age(ctx context.Context, conn *pgx.Conn, f finding) finding {
+	if p.log == nil {
+		f.note += ", and was not held against the log: " + p.unread
 		return f
 	}
-	defer func() { _ = store.Close() }() // it was only read
-	log := &eventlog.Log{Store: store}
-	f.mend = "restore the newest backup of the vault: prelude vault restore"
 	var named int
 	var lacking []domain.KeyID
-	id, err := log.Identity(ctx)
+	id, err := p.log.Identity(ctx)
 	if err == nil {
-		named, lacking, err = newKeys(ctx, log, id, conn, nil)
+		named, lacking, err = newKeys(ctx, p.log, id, conn, nil)
 	}
 	switch {
 	case len(lacking) > 0:
-		f.err = olderVault(named, len(lacking))
+		f.err, f.mend = olderVault(named, len(lacking)), "restore the newest backup of the vault: prelude vault restore"
 	case ctx.Err() != nil:
 		f.note += fmt.Sprintf(", which has the %d keys that the first part of the log names; the rest takes too long", named)
 	case err != nil:
-		f.err = fmt.Errorf("hold the vault against the log: %w", err)
+		f.err, f.mend = fmt.Errorf("hold the vault against the log: %w", err), "see the event store"
 	default:
 		f.note += fmt.Sprintf(", which has all %d keys that the log names in its newest part", named)
 	}
 	return f
+}
+
+// belongs holds the log's id against the one that the database was built from.
+func (p *patient) belongs(ctx context.Context, conn *pgx.Conn) finding {
+	f := finding{part: "log", unseen: p.unread,
+		mend: "open the log that the database was built from; after a restore or a copy, prelude rebuild --yes"}
+	if p.log == nil {
+		return f
+	}
+	id, err := p.log.Identity(ctx)
+	built, known, asked := postgres.BuiltFrom(ctx, conn)
+	switch {
+	case err != nil || asked != nil:
+		f.err, f.mend = errors.Join(err, asked), "see the event store and the database"
+	case id == "":
+		f.note = "it is empty of what is Prelude's; the first start begins it"
+	case !known:
+		f.note = "its id is " + id + "; no server has built anything from it yet"
+	case built != id:
+		f.err = postgres.ErrOtherLog
+	default:
+		f.note = "its id is " + id + ", from which the database was built"
+	}
+	return f
+}
+
+// doctorLag is how many events are counted that a reader has not applied.
+const doctorLag = 1000
+
+// readers says how far each reader of this program's versions is.
+func (p *patient) readers(ctx context.Context, conn *pgx.Conn) (all []finding) {
+	for _, r := range append(projections.Kept(), projections.OutReader(nil)) {
+		f := finding{part: "reader " + r.Name, unseen: p.unread, mend: "see prelude projections, and the log of its owner"}
+		if p.log != nil {
+			f.note, f.err = p.reader(ctx, conn, r)
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+func (p *patient) reader(ctx context.Context, conn *pgx.Conn, r projections.Reader) (note string, err error) {
+	at, stopped, known, err := projections.CheckpointOf(ctx, conn, r)
+	switch {
+	case err != nil:
+		return "", err
+	case !known:
+		return "it has not begun", nil
+	case stopped != "":
+		return "", errors.New("it has stopped: " + stopped)
+	}
+	end, err := p.log.End(ctx)
+	if err == nil && at > end {
+		err = projections.ErrAhead
+	}
+	if err != nil {
+		return "", err
+	}
+	lag, err := projections.Behind(ctx, p.log, r, at, doctorLag)
+	return fmt.Sprintf("at %d, behind %d events", at, lag.Events), err
 }

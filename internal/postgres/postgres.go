@@ -185,6 +185,15 @@ func Belongs(ctx context.Context, dsn, logID string) error {
 	return nil
 }
 
+// BuiltFrom is the id of the log that the database was built from; false: of none yet.
+func BuiltFrom(ctx context.Context, conn *pgx.Conn) (id string, known bool, err error) {
+	err = conn.QueryRow(ctx, `SELECT coalesce(max(id), '') FROM prelude.log`).Scan(&id)
+	if err != nil {
+		return "", false, fmt.Errorf("ask which log the database is of: %w", err)
+	}
+	return id, id != "", nil
+}
+
 // Adopt makes the database that of a log. If it was of another, what the readers and consumers
 // have noted goes with that: their positions are the other log's. The vault stays.
 func Adopt(ctx context.Context, dsn, logID string) (changed bool, err error) {
