@@ -73,16 +73,18 @@ func (h Sessions) branch(ctx context.Context, from session.Session, id domain.Se
 	if err != nil {
 		return b, err
 	}
-	return b, h.carry(ctx, &b, t.plan, cmd.Through, m)
+	t.plan.Refuse = false
+	err = h.unchanged(ctx, func(bool) error { return h.carry(ctx, &b, t.plan, cmd.Through, m) })
+	return b, err
 }
 
 // carry takes what was said, newest first, until no more fits.
 func (h Sessions) carry(ctx context.Context, b *session.Branch, plan receipt.Plan, through string, m Meta) error {
-	plan.Refuse = false
 	room, err := receipt.Start(plan)
 	if err != nil {
 		return err
 	}
+	b.Said, b.LeftOut = nil, false
 	stream := eventlog.SessionStream(b.Org, b.From)
 	found, bytes := through == "", 0
 	err = h.backwards(ctx, stream, eventlog.Revision(b.Through), func(s said) (bool, error) {

@@ -37,6 +37,9 @@ type Engine struct {
 	// as it is.
 	Watched   func() bool
 	Snapshots Snapshots // nil: none
+	// Conflicts says how a command decides anew when others were first, and how a stream is read anew that changed
+	// while it was read.
+	Conflicts Retry
 	cache     *cache
 	tails     *tails
 }
@@ -44,8 +47,8 @@ type Engine struct {
 // NewEngine returns an engine over a log.
 func NewEngine(log *eventlog.Log, models Models, logger *slog.Logger) *Engine {
 	return &Engine{Log: log, Models: models, Logger: logger, cache: newCache(), tails: newTails(),
-		Watched: func() bool { return false },
-		Now:     func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }}
+		Watched: func() bool { return false }, Conflicts: conflicts,
+		Now: func() time.Time { return time.Now().UTC().Truncate(time.Millisecond) }}
 }
 
 // Meta is who gives a command, and as which.
@@ -93,16 +96,18 @@ type Left[S any] struct {
 
 type evolver[S, E any] interface{ Evolve(e E) S }
 
-// attempts is how often a command decides anew when others were first.
-const attempts = 5
+// conflicts is the Engine's default. An append takes some milliseconds: a first pause of about that length lets the
+// winner's be read, and the longest still gives a command dozens of attempts a second among many writers.
+var conflicts = Retry{First: 4 * time.Millisecond, Most: 50 * time.Millisecond, For: 10 * time.Second}
 
-// transact runs one command: load, decide, append, and again from the load if the stream moved meanwhile.
+// transact runs one command: load, decide, append, and again from the load if the stream moved meanwhile. Before it
+// loads again it pauses: a store may refuse an append before the one that won can be read.
 // Decide is given the command's meta to note in it the rule that allowed it.
 func transact[S evolver[S, E], E any](
 	ctx context.Context, e *Engine, stream eventlog.Stream, meta Meta, decide func(S, *Meta) ([]E, error),
 ) (Left[S], error) {
 	fresh := false
-	for range attempts {
+	for tries := e.Conflicts.begin(ctx); ; {
 		was, err := folded[S]{Revision: eventlog.None, cached: true}, error(nil)
 		if fresh || !meta.anew {
 			was, err = load[S, E](ctx, e, stream, fresh)
@@ -128,6 +133,9 @@ func transact[S evolver[S, E], E any](
 		}
 		now, err := store(ctx, e, stream, was, meta, events)
 		if errors.Is(err, eventlog.ErrMoved) {
+			if !tries.wait(ctx) {
+				return Left[S]{}, ErrMoved
+			}
 			fresh = true
 			continue
 		}
@@ -135,7 +143,6 @@ func transact[S evolver[S, E], E any](
 		left.Began = eventlog.KindOf(events[0])
 		return left, err
 	}
-	return Left[S]{}, ErrMoved
 }
 
 // store appends what was decided and folds it onto the state it was decided on.

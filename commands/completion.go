@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
-	"time"
 
 	"prelude/domain"
 	"prelude/domain/completion"
@@ -81,7 +80,8 @@ func (h Sessions) Complete(ctx context.Context, cmd Complete, meta Meta) (Comple
 	done.Preset, done.Model = t.preset, t.plan.Model
 	if !done.Replayed {
 		h.produce(&Run{Reply: done.Reply, Org: meta.By.Org, Owner: meta.By.User, Preset: t.preset,
-			Model: t.plan.Model, StartedAt: started, Position: done.Position}, t, h.endCompletion(meta))
+			Model: t.plan.Model, StartedAt: started, Until: started.Add(t.route.Total), Position: done.Position},
+			t, h.endCompletion(meta))
 	}
 	return done, nil
 }
@@ -232,20 +232,4 @@ func newTexts(pieces []receipt.Piece, key domain.KeyID) []completion.Text {
 			Content: sealed(key, strings.ToValidUTF8(string(p.Bytes()), "\uFFFD"))})
 	}
 	return texts
-}
-
-// endCompletion records the end of a completion's reply.
-func (h Sessions) endCompletion(meta Meta) ender {
-	meta = meta.Step("end")
-	meta.Repeatable = false
-	return func(ctx context.Context, r *Run, e session.End, at time.Time) (eventlog.Position, bool, error) {
-		won := false
-		left, err := transact(ctx, h.Engine, eventlog.CompletionStream(r.Org, r.Reply), meta,
-			func(c completion.Completion, _ *Meta) ([]completion.Event, error) {
-				events, err := c.End(e, at)
-				won = len(events) > 0
-				return events, err
-			})
-		return left.Position, won, err
-	}
 }

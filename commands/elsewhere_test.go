@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"prelude/domain"
 	"prelude/domain/completion"
@@ -72,9 +73,9 @@ func TestMadeBy_names_the_producer_of_what_is_under_way(t *testing.T) {
 		{"another reply of the session", olga, s, "rpl_9", false},
 		{"a completion that is not there", olga, "", "rpl_9", false},
 	} {
-		p, running, err := f.here.MadeBy(t.Context(), domain.Principal{Org: acme, User: c.user}, c.session, c.reply)
-		if err != nil || running != c.running || running && p != one {
-			t.Errorf("%s: %+v, %v, %v", c.name, p, running, err)
+		u, running, err := f.here.MadeBy(t.Context(), domain.Principal{Org: acme, User: c.user}, c.session, c.reply)
+		if err != nil || running != c.running || running && (u.Producer != one || u.Until.IsZero()) {
+			t.Errorf("%s: %+v, %v, %v", c.name, u, running, err)
 		}
 	}
 	for id, r := range map[domain.SessionID]domain.ReplyID{s: reply, "": done} {
@@ -166,7 +167,7 @@ func (l *leaving) Append(ctx context.Context, stream string, expected eventlog.R
 	return l.Store.Append(ctx, stream, expected, events)
 }
 
-// A reply whose end could not be recorded is cancelled in the log when that is back.
+// Who cancels while the log is away is told that it is: the reply is under way until the log has its end.
 func TestCancel_of_a_reply_whose_end_was_not_recorded(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -178,10 +179,15 @@ func TestCancel_of_a_reply_whose_end_was_not_recorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.away.Store(true)
+	e.hub.Patience = 20 * time.Millisecond
 	if err := e.sessions().Cancel(t.Context(), id, reply, by(olga)); !errors.Is(err, eventlog.ErrUnavailable) {
 		t.Errorf("while the log is away: %v", err)
 	}
+	if end, ended := e.hub.Find(reply).Ended(); ended {
+		t.Errorf("who follows was told %+v", end)
+	}
 	store.away.Store(false)
+	e.hub.Patience = time.Minute
 	for range 2 { // the second time it is so already
 		if err := e.sessions().Cancel(t.Context(), id, reply, by(olga)); err != nil {
 			t.Error(err)

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -49,7 +50,15 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 			return f, nil
 		}
 	}
-	f, err := replay[S, E](ctx, e, stream, f, !cached)
+	cold := !cached
+	err := e.unchanged(ctx, func(again bool) (err error) {
+		if again { // what was kept of it, here or as a snapshot, may be of another past
+			e.cache.states.Invalidate(stream)
+			f, cold = folded[S]{Revision: eventlog.None}, false
+		}
+		f, err = replay[S, E](ctx, e, stream, f, cold)
+		return err
+	})
 	if err != nil {
 		return f, fmt.Errorf("load a %s: %w", stream.Category, err)
 	}
@@ -60,14 +69,32 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 	return f, nil
 }
 
-// replay folds what came after f. Where there is much of it and nothing was in memory, it begins again at a
-// snapshot, if there is one.
+// rereads is how often a stream is read that changes while it is read.
+const rereads = 4
+
+// unchanged lets fn read a stream, and read it again from the start while that is deleted or cut meanwhile, a few
+// times. The last error is given as it is: such a stream is unavailable.
+func (e *Engine) unchanged(ctx context.Context, fn func(again bool) error) error {
+	tries := e.Conflicts.begin(ctx)
+	for n := 1; ; n++ {
+		err := fn(n > 1)
+		if !errors.Is(err, eventlog.ErrChanged) || n == rereads || !tries.wait(ctx) {
+			return err
+		}
+	}
+}
+
+// replay folds what came after f, of which nothing may be missing. Where there is much of it and nothing was in
+// memory, it begins again at a snapshot, if there is one.
 func replay[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlog.Stream, f folded[S], cold bool,
 ) (folded[S], error) {
 	var batch []eventlog.Record
 	for rec, err := range e.Log.Read(ctx, stream, f.Revision+1, eventlog.Forwards) {
 		if err != nil {
 			return f, err
+		}
+		if next := f.Revision + 1 + eventlog.Revision(len(batch)); rec.Revision != next {
+			return f, fmt.Errorf("%w: revision %d is missing", eventlog.ErrChanged, next)
 		}
 		if batch = append(batch, rec); cold && len(batch) == snapshotEvery {
 			if s := fromSnapshot[S](ctx, e, stream); s.Revision != eventlog.None {

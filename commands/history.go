@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"time"
@@ -21,6 +22,9 @@ func (e *Engine) backwards(ctx context.Context, stream eventlog.Stream, at event
 	t := tail{at: at, whole: true}
 	for rec, err := range e.sayings(ctx, stream, at) {
 		if err != nil {
+			if errors.Is(err, eventlog.ErrChanged) {
+				e.tails.Invalidate(stream) // it may be of another past
+			}
 			return err
 		}
 		t.records, t.at = append(t.records, rec), max(t.at, rec.Revision)
@@ -80,7 +84,9 @@ func (e *Engine) sayings(ctx context.Context, stream eventlog.Stream, at eventlo
 			if kept.whole {
 				return
 			}
-			before = kept.records[len(kept.records)-1].Revision - 1
+			if before = kept.records[len(kept.records)-1].Revision - 1; before < 0 {
+				return
+			}
 		}
 		for rec, err := range e.Log.ReadOnly(ctx, stream, before, eventlog.Backwards, texts) {
 			if !yield(&rec, err) || err != nil {

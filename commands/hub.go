@@ -8,9 +8,6 @@ import (
 	"time"
 
 	"prelude/domain"
-	"prelude/domain/receipt"
-	"prelude/domain/session"
-	"prelude/internal/eventlog"
 )
 
 // Hub holds the replies that this process makes, and for a while those that it made, so that anyone who may
@@ -26,50 +23,29 @@ type Hub struct {
 	making  int                    // replies that are being made
 	idle    chan struct{}          // closed when none is; nil: nobody waits
 	free    func(time.Duration, func()) *time.Timer
+
+	// Recording says how the end of a reply is tried to be recorded again, until the log has one.
+	Recording Retry
+	// Attempt is how long one such attempt may take.
+	Attempt time.Duration
+	// Patience is how long whoever cancels a reply waits for its end.
+	Patience  time.Duration
+	recording context.Context // ends when the process stops and no end is recorded any more
+	giveUp    context.CancelCauseFunc
+	overdue   overdue
 }
 
 // NewHub returns an empty hub.
 func NewHub(logger *slog.Logger) *Hub {
-	return &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, expects: map[domain.ReplyID]int{},
-		free: time.AfterFunc}
+	h := &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, expects: map[domain.ReplyID]int{},
+		free: time.AfterFunc, Attempt: 10 * time.Second, Patience: 10 * time.Second,
+		Recording: Retry{First: 100 * time.Millisecond, Most: time.Second}}
+	h.recording, h.giveUp = context.WithCancelCause(context.Background())
+	return h
 }
 
 // keepEnded is how long an ended reply stays in the hub: until the views surely have it.
 const keepEnded = time.Minute
-
-// Run is a reply that is being made, or was made just now, by this process.
-type Run struct {
-	Reply     domain.ReplyID
-	Org       domain.OrgID
-	Owner     domain.UserID
-	Session   domain.SessionID // empty: a completion
-	Message   domain.MessageID
-	Preset    *session.PresetVersion
-	Model     string
-	StartedAt time.Time
-	Position  eventlog.Position // of its start
-
-	cancel context.CancelCauseFunc
-	mu     sync.Mutex
-	text   []byte
-	tools  []Chunk // chunks with tool calls, for OpenAI clients
-	end    *Ending
-	wake   chan struct{} // closed at the next change; nil: nobody waits
-	over   chan struct{} // closed at the end; nil: nobody waits for that alone
-}
-
-// Ending is how a reply ended.
-type Ending struct {
-	Status    string // completed, failed, cancelled
-	Finish    string
-	Usage     receipt.Usage
-	Cost      int64
-	Code      string
-	Detail    string
-	Retryable bool
-	Position  eventlog.Position // 0: the end could not be recorded
-	At        time.Time
-}
 
 // The causes for which a reply is ended early.
 var errShutdown = errors.New("the process is stopping")
@@ -108,9 +84,9 @@ func (h *Hub) Await(ctx context.Context, id domain.ReplyID) *Run {
 	}
 }
 
-// start makes a reply known, and makes it in a goroutine that the hub waits for. After Close it ends the reply
-// here alone: the next start of the process closes it in the log.
-func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
+// start makes a reply known, and makes it in a goroutine that the hub waits for. After Close nobody makes it: the next
+// start of the process closes it in the log.
+func (h *Hub) start(r *Run, work func(context.Context, *Run) (Ending, error)) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r.cancel = cancel
 	h.mu.Lock()
@@ -128,19 +104,30 @@ func (h *Hub) start(r *Run, work func(context.Context, *Run) Ending) {
 	}
 	h.mu.Unlock()
 	if shut {
-		r.finish(ending(failure(ctx, nil), 0, time.Now()))
+		r.leave(ErrUnrecorded)
 		return
 	}
 	go func() {
 		defer h.made()
 		defer cancel(nil)
-		r.finish(work(ctx, r))
-		h.free(keepEnded, func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			delete(h.replies, r.Reply)
-		})
+		end, err := work(ctx, r)
+		switch {
+		case err == nil:
+			r.finish(end)
+			h.free(keepEnded, func() { h.forget(r) })
+		case h.recording.Err() != nil: // this process may not say how it ended: the next start does
+			r.leave(ErrUnrecorded)
+		default: // nobody makes it any more, and whoever finds that out may close it
+			h.forget(r)
+			r.leave(ErrUnrecorded)
+		}
 	}()
+}
+
+func (h *Hub) forget(r *Run) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.replies, r.Reply)
 }
 
 // made notes that a reply's end is settled.
@@ -191,7 +178,8 @@ func (h *Hub) Drain(ctx context.Context, patience time.Duration) error {
 }
 
 // Close ends what is under way as interrupted, waits as Drain does, and from then on nothing is made: a request
-// that outlives its connection may still come to its reply, when the log is being closed.
+// that outlives its connection may still come to its reply, when the log is being closed. With its context it gives up
+// the ends that are not recorded yet: nobody is told of them.
 func (h *Hub) Close(ctx context.Context) error {
 	for {
 		err := h.Drain(ctx, 0)
@@ -203,6 +191,7 @@ func (h *Hub) Close(ctx context.Context) error {
 			return nil
 		}
 		if err != nil {
+			h.giveUp(ErrUnrecorded)
 			return err
 		}
 	}
@@ -238,122 +227,4 @@ func (h *Hub) Busy() int {
 		}
 	}
 	return n
-}
-
-// add appends to the text and wakes who waits. It says how many bytes there are.
-func (r *Run) add(c Chunk) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.text = append(r.text, c.Text...)
-	if c.ToolCalls != nil {
-		r.tools = append(r.tools, c)
-	}
-	r.signal()
-	return len(r.text)
-}
-
-func (r *Run) signal() {
-	if r.wake != nil {
-		close(r.wake)
-		r.wake = nil
-	}
-}
-
-func (r *Run) finish(e Ending) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.end = &e
-	if r.over != nil {
-		close(r.over)
-	}
-	r.signal()
-}
-
-// Ended says how the reply ended, if it has.
-func (r *Run) Ended() (Ending, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.end == nil {
-		return Ending{}, false
-	}
-	return *r.end, true
-}
-
-// Text is what there is so far.
-func (r *Run) Text() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return string(r.text)
-}
-
-// Progress is what a follower has not seen yet.
-type Progress struct {
-	Text  []byte  // not to be changed
-	Tools []Chunk // after the first that were seen
-	End   *Ending // the last there is
-}
-
-// Next waits until there is text after the first from bytes, or tool calls after the first seen ones, or the
-// end. It ends with the context.
-func (r *Run) Next(ctx context.Context, from, seen int) (Progress, error) {
-	for {
-		p, more := r.Look(from, seen)
-		if more == nil {
-			return p, nil
-		}
-		select {
-		case <-more:
-		case <-ctx.Done():
-			return Progress{}, context.Cause(ctx)
-		}
-	}
-}
-
-// Peek is all there is now, and whether the reply has ended.
-func (r *Run) Peek() (Progress, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return Progress{Text: r.text[:len(r.text):len(r.text)], Tools: r.tools[:len(r.tools):len(r.tools)],
-		End: r.end}, r.end != nil
-}
-
-// Look gives what Next waits for, or, where there is none of it yet, what is closed when there may be.
-func (r *Run) Look(from, seen int) (p Progress, more <-chan struct{}) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	p.End = r.end
-	if from < len(r.text) {
-		p.Text = r.text[from:len(r.text):len(r.text)]
-	}
-	if seen < len(r.tools) {
-		p.Tools = r.tools[seen:len(r.tools):len(r.tools)]
-	}
-	if p.Text != nil || p.Tools != nil || p.End != nil {
-		return p, nil
-	}
-	if r.wake == nil {
-		r.wake = make(chan struct{})
-	}
-	return p, r.wake
-}
-
-// Wait waits for the end, and for nothing before it.
-func (r *Run) Wait(ctx context.Context) (Ending, error) {
-	r.mu.Lock()
-	if r.over == nil {
-		r.over = make(chan struct{})
-		if r.end != nil {
-			close(r.over)
-		}
-	}
-	over := r.over
-	r.mu.Unlock()
-	select {
-	case <-over:
-	case <-ctx.Done():
-	}
-	if end, ended := r.Ended(); ended {
-		return end, nil // also to who cannot wait any more
-	}
-	return Ending{}, context.Cause(ctx)
 }

@@ -136,17 +136,25 @@ func TestNext_ends_with_its_context(t *testing.T) {
 }
 
 // working is a reply that goes on until it is told to end, or for a time.
-func working(d time.Duration) func(context.Context, *Run) Ending {
-	return func(ctx context.Context, _ *Run) Ending {
+func working(d time.Duration) func(context.Context, *Run) (Ending, error) {
+	return func(ctx context.Context, _ *Run) (Ending, error) {
 		select {
 		case <-time.After(d):
-			return Ending{Status: "completed"}
+			return Ending{Status: "completed"}, nil
 		case <-ctx.Done():
 			if errors.Is(context.Cause(ctx), errShutdown) {
-				return Ending{Status: "failed", Code: "interrupted"}
+				return Ending{Status: "failed", Code: "interrupted"}, nil
 			}
-			return Ending{Status: "cancelled"}
+			return Ending{Status: "cancelled"}, nil
 		}
+	}
+}
+
+// stuck is a reply whose end is not recorded before it is released.
+func stuck(release <-chan struct{}) func(context.Context, *Run) (Ending, error) {
+	return func(context.Context, *Run) (Ending, error) {
+		<-release
+		return Ending{}, errors.New("released")
 	}
 }
 
@@ -201,7 +209,7 @@ func TestDrain(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h, release := newTestHub(), make(chan struct{})
-			h.start(&Run{Reply: "rpl_1"}, func(context.Context, *Run) Ending { <-release; return Ending{} })
+			h.start(&Run{Reply: "rpl_1"}, stuck(release))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if err := h.Drain(ctx, patience); !errors.Is(err, context.DeadlineExceeded) {
@@ -240,12 +248,13 @@ func TestClose(t *testing.T) {
 			if err := h.Close(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			h.start(r, func(context.Context, *Run) Ending {
+			h.start(r, func(context.Context, *Run) (Ending, error) {
 				t.Error("it is made")
-				return Ending{}
+				return Ending{}, nil
 			})
-			if end, ended := r.Ended(); !ended || end.Status != "failed" || end.Code != "interrupted" {
-				t.Errorf("%+v, ended %v", end, ended)
+			// The log has no end of it: nobody is told one.
+			if end, err := r.Wait(t.Context()); !errors.Is(err, ErrUnrecorded) {
+				t.Errorf("%+v: %v", end, err)
 			}
 		})
 	})
@@ -258,7 +267,7 @@ func TestClose(t *testing.T) {
 		for i := range runs {
 			runs[i] = &Run{Reply: domain.ReplyID(strings.Repeat("x", i+1))}
 			all.Go(func() {
-				h.start(runs[i], func(ctx context.Context, r *Run) Ending {
+				h.start(runs[i], func(ctx context.Context, r *Run) (Ending, error) {
 					made.Add(1)
 					defer made.Add(-1)
 					return working(time.Hour)(ctx, r)
@@ -272,9 +281,9 @@ func TestClose(t *testing.T) {
 		if made.Load() != 0 {
 			t.Errorf("%d are made afterwards", made.Load())
 		}
-		for _, r := range runs {
-			if end, ended := r.Ended(); !ended || end.Code != "interrupted" {
-				t.Errorf("%+v, ended %v", end, ended)
+		for _, r := range runs { // those that came after it are not made
+			if end, err := r.Wait(t.Context()); end.Code != "interrupted" && !errors.Is(err, ErrUnrecorded) {
+				t.Errorf("%+v: %v", end, err)
 			}
 		}
 	})
@@ -282,7 +291,7 @@ func TestClose(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
 			h, release := newTestHub(), make(chan struct{})
-			h.start(&Run{Reply: "rpl_1"}, func(context.Context, *Run) Ending { <-release; return Ending{} })
+			h.start(&Run{Reply: "rpl_1"}, stuck(release))
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if err := h.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
@@ -290,8 +299,8 @@ func TestClose(t *testing.T) {
 			}
 			late := &Run{Reply: "rpl_2"}
 			h.start(late, working(time.Hour))
-			if _, ended := late.Ended(); !ended {
-				t.Error("it is made")
+			if _, err := late.Wait(t.Context()); !errors.Is(err, ErrUnrecorded) {
+				t.Errorf("it is made: %v", err)
 			}
 			close(release)
 		})

@@ -45,15 +45,16 @@ func (h *Hub) makes(id domain.ReplyID) bool {
 
 // gone says whether nobody makes a reply any more: its producer was this instance before it was started anew, or is
 // this process, which does not make it; or is another that is known to be gone; or it is silent beyond its own
-// time-out.
+// time-out. What this process makes it also ends, however late: in an outage of the log it has the text still.
 func (h Sessions) gone(reply domain.ReplyID, p session.Producer, until time.Time) bool {
+	here := p.Instance == h.Producer.Instance
 	switch {
-	case h.Now().After(until.Add(grace)):
+	case p == h.Producer:
+		return !h.Hub.makes(reply)
+	case here && p.Boot < h.Producer.Boot, h.Now().After(until.Add(grace)):
 		return true
-	case p.Instance != h.Producer.Instance:
-		return h.Gone != nil && h.Gone(p)
 	}
-	return p.Boot < h.Producer.Boot || p.Boot == h.Producer.Boot && !h.Hub.makes(reply)
+	return !here && h.Gone != nil && h.Gone(p)
 }
 
 // lost says whether a session's reply is under way that nobody makes any more.
@@ -67,7 +68,7 @@ func lostBy(o domain.OrgID) Meta {
 	return Meta{By: domain.Principal{Org: o, Job: "lost"}, Command: newCommand()}.Step("lost")
 }
 
-// CloseLost ends a session's reply whose producer is gone.
+// CloseLost ends a session's reply that nobody makes any more.
 func (h Sessions) CloseLost(ctx context.Context, o domain.OrgID, id domain.SessionID, reply domain.ReplyID,
 ) (Session, error) {
 	return transact(ctx, h.Engine, eventlog.SessionStream(o, id), lostBy(o),
@@ -76,7 +77,7 @@ func (h Sessions) CloseLost(ctx context.Context, o domain.OrgID, id domain.Sessi
 		})
 }
 
-// CloseLostCompletion ends a completion whose producer is gone.
+// CloseLostCompletion ends a completion that nobody makes any more.
 func (h Sessions) CloseLostCompletion(ctx context.Context, o domain.OrgID, reply domain.ReplyID,
 ) (Left[completion.Completion], error) {
 	return transact(ctx, h.Engine, eventlog.CompletionStream(o, reply), lostBy(o),

@@ -19,6 +19,13 @@ type mortal struct {
 	after bool         // it is made
 	dead  chan struct{}
 	made  atomic.Int64
+	hub   *Hub
+}
+
+// die ends the process: nothing of it goes on.
+func (m *mortal) die() {
+	close(m.dead)
+	m.hub.giveUp(ErrUnrecorded)
 }
 
 func newMortal(s eventlog.Store, at int, after bool) *mortal {
@@ -31,7 +38,7 @@ func newMortal(s eventlog.Store, at int, after bool) *mortal {
 func (r *rig) mortal(at int, after bool) (*rig, *mortal) {
 	m := newMortal(r.Log.Store, at, after)
 	e := r.over(&eventlog.Log{Store: m, Keys: mortalKeys{r.keys, m}})
-	e.boot = r.boot
+	e.boot, m.hub = r.boot, e.hub
 	if r.Snapshots != nil {
 		e.Snapshots = mortalShelf{r.Snapshots, m}
 	}
@@ -47,13 +54,13 @@ func (m *mortal) write(do func() error) error {
 	case left < -1:
 		return errKilled
 	case left == -1 && !m.after:
-		close(m.dead)
+		m.die()
 		return errKilled
 	}
 	m.made.Add(1)
 	err := do()
 	if left == -1 {
-		close(m.dead)
+		m.die()
 		return errKilled
 	}
 	return err

@@ -86,7 +86,10 @@ func (h Presets) Edit(ctx context.Context, cmd EditPreset, meta Meta) (Preset, e
 			return events, err
 		})
 	if err == nil && left.Replayed {
-		from, to, err = h.moved(ctx, left.State, meta.Step("edit"))
+		err = h.unchanged(ctx, func(bool) (err error) {
+			from, to, err = h.moved(ctx, left.State, meta.Step("edit"))
+			return err
+		})
 	}
 	if err == nil && to != from {
 		err = h.release(ctx, from, string(cmd.Preset), 0, meta)

@@ -3,59 +3,23 @@ package commands
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
 
 	"prelude/domain"
 	"prelude/domain/receipt"
 	"prelude/domain/session"
-	"prelude/internal/eventlog"
 )
 
 func newCommand() uuid.UUID { return uuid.New() }
 
-// ender records how a reply ended; won says that it was this end which is recorded.
-type ender func(ctx context.Context, r *Run, e session.End, at time.Time) (pos eventlog.Position, won bool, err error)
-
-// recordFor is how long the end of a reply is tried to be recorded.
-const recordFor = 30 * time.Second
-
 // produce makes a reply in the background: it asks the model, gathers the text, and records the end.
 func (h Sessions) produce(r *Run, t turn, end ender) {
-	h.Hub.start(r, func(ctx context.Context, r *Run) Ending {
+	h.Hub.start(r, func(ctx context.Context, r *Run) (Ending, error) {
 		e := h.converse(ctx, r, t)
 		e.Reply = r.Reply
-		ended := h.Now()
-		// The reply is there, whatever became of who asked for it: its end is recorded in any case.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordFor)
-		defer cancel()
-		pos, won, err := end(ctx, r, e, ended)
-		if errors.Is(err, domain.ErrErased) { // while it was made: that it was, is kept
-			e.Text, e.Tools = "", ""
-			pos, won, err = end(ctx, r, e, ended)
-		}
-		if err != nil {
-			h.Logger.Error("a reply's end is not recorded", "reply", r.Reply, "error", err)
-			e, pos = session.Lost(r.Reply), 0
-		}
-		if err == nil && !won {
-			e.Cancelled = true // the first ending wins: somebody ended it elsewhere
-		}
-		return ending(e, pos, ended)
+		return h.Hub.record(r, e, h.Now(), end)
 	})
-}
-
-func ending(e session.End, at eventlog.Position, now time.Time) Ending {
-	end := Ending{Status: "completed", Finish: e.Finish, Usage: e.Usage, Code: e.Code, Detail: e.Detail,
-		Retryable: e.Retryable, Position: at, At: now}
-	switch {
-	case e.Cancelled:
-		end.Status, end.Code, end.Detail, end.Retryable = "cancelled", "", "", false
-	case e.Code != "":
-		end.Status = "failed"
-	}
-	return end
 }
 
 // converse asks the model and follows it to the end, whichever that is.
@@ -129,22 +93,6 @@ func failure(ctx context.Context, err error) session.End {
 // was there already and the model must not be asked again by itself.
 func passing(code string) bool {
 	return code == "upstream_cut" || code == "upstream_timeout" || code == "upstream_rate_limited"
-}
-
-// endTurn records the end of a turn's reply.
-func (h Sessions) endTurn(meta Meta) ender {
-	meta = meta.Step("end")
-	meta.Repeatable, meta.IfMatch = false, nil
-	return func(ctx context.Context, r *Run, e session.End, at time.Time) (eventlog.Position, bool, error) {
-		won := false
-		left, err := transact(ctx, h.Engine, eventlog.SessionStream(r.Org, r.Session), meta,
-			func(s session.Session, _ *Meta) ([]session.Event, error) {
-				events, err := s.End(e, at)
-				won = len(events) > 0
-				return events, err
-			})
-		return left.Position, won, err
-	}
 }
 
 // Ended tells the hub that a reply's end was recorded, perhaps by another: its producer stops. The live

@@ -66,11 +66,8 @@ func (h Sessions) Preview(ctx context.Context, who domain.Principal, id domain.S
 	if err != nil {
 		return Preview{}, err
 	}
-	b, err := receipt.Start(t.plan)
+	b, err := h.history(ctx, s, t.plan)
 	if err != nil {
-		return Preview{}, err
-	}
-	if err := h.history(ctx, s, b); err != nil {
 		return Preview{}, err
 	}
 	return Preview{Assembly: b.Done(), Plan: t.plan, Preset: t.preset, Values: t.values}, nil

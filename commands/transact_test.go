@@ -51,6 +51,7 @@ func TestTransact_decides_anew_when_another_was_first(t *testing.T) {
 func TestTransact_gives_up_when_others_are_always_first(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	r.Conflicts.For = time.Second
 	decided := 0
 	_, err := transact(t.Context(), r.Engine, name, by(olga),
 		func(claim.Claim, *Meta) ([]claim.Event, error) {
@@ -58,7 +59,7 @@ func TestTransact_gives_up_when_others_are_always_first(t *testing.T) {
 			r.behind(strconv.Itoa(decided))
 			return []claim.Event{claimed("mine")}, nil
 		})
-	if !errors.Is(err, ErrMoved) || decided != 5 {
+	if !errors.Is(err, ErrMoved) || decided < 2 {
 		t.Errorf("decided %d times: %v", decided, err)
 	}
 	for _, rec := range r.records(name) {

@@ -94,7 +94,7 @@ func (h Sessions) post(ctx context.Context, cmd PostMessage, meta Meta) (Posted,
 	if !left.Replayed {
 		h.produce(&Run{Reply: posted.Reply, Org: meta.By.Org, Owner: meta.By.User, Session: cmd.Session,
 			Message: posted.Message, Preset: t.preset, Model: t.plan.Model, StartedAt: started,
-			Position: left.Position}, t, h.endTurn(meta))
+			Until: started.Add(t.route.Total), Position: left.Position}, t, h.endTurn(meta))
 	}
 	return posted, nil
 }
@@ -109,11 +109,8 @@ func (h Sessions) prepare(ctx context.Context, s session.Session, cmd PostMessag
 	t.plan.Last = receipt.Piece{Role: "user", Text: cmd.Content,
 		Source: receipt.Source{Kind: receipt.FromMessage, ID: string(msg)},
 		Key:    domain.AuthorKey(s.Org, s.ID, who.User)}
-	b, err := receipt.Start(t.plan)
+	b, err := h.history(ctx, s, t.plan)
 	if err != nil {
-		return t, err
-	}
-	if err := h.history(ctx, s, b); err != nil {
 		return t, err
 	}
 	t.assembly = b.Done()
@@ -226,12 +223,18 @@ func (h Sessions) variablesOf(ctx context.Context, s session.Session) (preset.Va
 	return values, nil
 }
 
-// history gives the builder the session's texts, newest first, until it has enough.
-func (h Sessions) history(ctx context.Context, s session.Session, b *receipt.Builder) error {
+// history begins a request and gives it the session's texts, newest first, until it has enough.
+func (h Sessions) history(ctx context.Context, s session.Session, plan receipt.Plan) (b *receipt.Builder, err error) {
 	stream, at := eventlog.SessionStream(s.Org, s.ID), eventlog.Revision(s.Events-1)
-	return h.backwards(ctx, stream, at, func(said said) (bool, error) {
-		return b.Add(said.Piece)
+	err = h.unchanged(ctx, func(bool) error {
+		if b, err = receipt.Start(plan); err != nil {
+			return err
+		}
+		return h.backwards(ctx, stream, at, func(said said) (bool, error) {
+			return b.Add(said.Piece)
+		})
 	})
+	return b, err
 }
 
 // prove makes the receipt's HMACs, with one question to the vault for all keys.

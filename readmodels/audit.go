@@ -111,7 +111,11 @@ func (r *Reader) History(ctx context.Context, who domain.Principal, id domain.Pr
 	}
 	records := []eventlog.Record{}
 	if start >= 0 {
-		if records, err = r.take(ctx, eventlog.PresetStream(who.Org, id), start, dir, p.Limit+1); err != nil {
+		err = unchanged(ctx, func() (err error) {
+			records, err = r.take(ctx, eventlog.PresetStream(who.Org, id), start, dir, p.Limit+1)
+			return err
+		})
+		if err != nil {
 			return List[eventlog.Entry]{}, err
 		}
 	}

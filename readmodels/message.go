@@ -20,8 +20,10 @@ type Message struct {
 	Text    domain.Secret
 	Seq     int64
 	About
-	org   domain.OrgID
-	owner string
+	Producer session.Producer // of a reply: which process makes it
+	Until    time.Time        // of a reply: when that gives the model up
+	org      domain.OrgID
+	owner    string
 }
 
 // About is all that is known of a message or a reply but its text.
@@ -48,18 +50,22 @@ type About struct {
 }
 
 type messageRow struct {
-	ID      string
-	Session string
-	Seq     int64
-	Role    string
-	Owner   string
-	Status  string
-	KeyID   string
-	Sealed  []byte
-	About   []byte
+	ID       string
+	Session  string
+	Seq      int64
+	Role     string
+	Owner    string
+	Status   string
+	KeyID    string
+	Sealed   []byte
+	About    []byte
+	Instance string
+	Boot     int64
+	Until    *time.Time
 }
 
-const messageColumns = `m.id, m.session, m.seq, m.role, m.owner, m.status, m.key_id, m.sealed, m.about`
+const messageColumns = `m.id, m.session, m.seq, m.role, m.owner, m.status, m.key_id, m.sealed, m.about,
+	m.instance, m.boot, m.until`
 
 // Messages lists the messages and replies of a session of the caller's, the oldest first if p.Asc.
 func (r *Reader) Messages(ctx context.Context, who domain.Principal, id domain.SessionID, p Page,
@@ -102,7 +108,10 @@ func (r *Reader) openMessages(ctx context.Context, org domain.OrgID, rows []mess
 	for i, row := range rows {
 		m := &messages[i]
 		*m = Message{ID: row.ID, Session: domain.SessionID(row.Session), Role: row.Role, Status: row.Status,
-			Seq: row.Seq, org: org, owner: row.Owner}
+			Seq: row.Seq, Producer: session.Producer{Instance: row.Instance, Boot: row.Boot}, org: org, owner: row.Owner}
+		if row.Until != nil {
+			m.Until = *row.Until
+		}
 		if err := stored(row.About, &m.About); err != nil {
 			return nil, wrap("read a message", err)
 		}

@@ -177,12 +177,33 @@ func (a AsOf) includes(rec eventlog.Record) bool {
 }
 
 // prefix reads the longest beginning of a stream that lies before a point: not found if there is none.
-func (r *Reader) prefix(ctx context.Context, s eventlog.Stream, as AsOf) ([]eventlog.Record, Point, error) {
-	var records []eventlog.Record
-	var at Point
+func (r *Reader) prefix(ctx context.Context, s eventlog.Stream, as AsOf) (records []eventlog.Record, at Point,
+	err error) {
+	err = unchanged(ctx, func() (err error) {
+		records, at, err = r.prefixOnce(ctx, s, as)
+		return err
+	})
+	if err != nil {
+		return nil, at, err
+	}
+	if len(records) == 0 {
+		return nil, at, domain.ErrNotFound
+	}
+	if err := r.Log.Open(ctx, records); err != nil {
+		return nil, at, err
+	}
+	return records, at, nil
+}
+
+// prefixOnce reads it. It begins with the stream's first event, or it is no state of the thing.
+func (r *Reader) prefixOnce(ctx context.Context, s eventlog.Stream, as AsOf) (records []eventlog.Record, at Point,
+	err error) {
 	for rec, err := range r.Log.Read(ctx, s, 0, eventlog.Forwards) {
 		if err != nil {
 			return nil, at, err
+		}
+		if rec.Revision != eventlog.Revision(len(records)) {
+			return nil, at, fmt.Errorf("%w: revision %d is missing", eventlog.ErrChanged, len(records))
 		}
 		if !as.includes(rec) {
 			break
@@ -193,13 +214,28 @@ func (r *Reader) prefix(ctx context.Context, s eventlog.Stream, as AsOf) ([]even
 		}
 		at.Revision, at.Position = rec.Revision, rec.Position
 	}
-	if len(records) == 0 {
-		return nil, at, domain.ErrNotFound
-	}
-	if err := r.Log.Open(ctx, records); err != nil {
-		return nil, at, err
-	}
 	return records, at, nil
+}
+
+// How often, and after which pause, a stream is read that was deleted or cut while it was read.
+const (
+	rereads     = 4
+	rereadPause = 5 * time.Millisecond
+)
+
+// unchanged lets read read a stream, and again from where it began while that changes under it, a few times.
+func unchanged(ctx context.Context, read func() error) error {
+	for n := 1; ; n++ {
+		err := read()
+		if !errors.Is(err, eventlog.ErrChanged) || n == rereads {
+			return err
+		}
+		select {
+		case <-time.After(rereadPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
 
 type evolver[S, E any] interface{ Evolve(e E) S }

@@ -82,7 +82,11 @@ func (r *Reader) assembled(ctx context.Context, m Message) (assembled, error) {
 	if m.Session != "" {
 		at++ // the receipt follows the start of the reply, in the same append
 	}
-	rec, err := r.Log.One(ctx, m.stream(), at)
+	var rec eventlog.Record
+	err := unchanged(ctx, func() (err error) {
+		rec, err = r.Log.One(ctx, m.stream(), at)
+		return err
+	})
 	if err != nil {
 		return assembled{}, wrap("read a receipt", err)
 	}

@@ -230,10 +230,10 @@ func secret(key domain.KeyID, text string) domain.Secret {
 	return domain.Seal(key, text)
 }
 
-// Lost is the end of a reply whose producer is gone: what it had made is not known.
+// Lost is the end of a reply whose producer is gone, or is cut off: what it had made is not known.
 func Lost(reply domain.ReplyID) End {
 	return End{Reply: reply, Code: "lost", Retryable: true,
-		Detail: "The process that made the reply ended before the reply did."}
+		Detail: "The process that began the reply did not record its end: it was stopped, or cut off."}
 }
 
 // Rename decides the title.

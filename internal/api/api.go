@@ -5,6 +5,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -154,10 +155,19 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, p *Problem) {
 	}
 }
 
-// failed turns a handler's error into the answer, and logs a fault once.
+// failed turns a handler's error into the answer, and logs a fault once. That the event store is away is logged once for
+// all requests, where it is noticed: each has it on its own line alone.
 func (s *Server) failed(ctx context.Context, path string, err error) huma.StatusError {
 	p, fault := toProblem(err)
-	if fault && ctx.Err() == nil { // not where the client has left: that is no fault of ours
+	sn, _ := ctx.Value(seenKey{}).(*seen)
+	if sn != nil {
+		sn.code = p.Code
+	}
+	switch {
+	case !fault || ctx.Err() != nil: // where the client has left, that is no fault of ours
+	case sn != nil && (errors.Is(err, eventlog.ErrUnavailable) || errors.Is(err, eventlog.ErrChanged)):
+		sn.away = err
+	default:
 		s.Logger.Error("a request failed", "request_id", requestID(ctx), "error", err)
 	}
 	return answer(ctx, path, p)

@@ -122,6 +122,8 @@ func (c chat) first(ctx context.Context) (commands.Progress, error) {
 	if c.src.run == nil {
 		return commands.Progress{}, upstreamProblem(c.src.body(), false)
 	}
+	ctx, cancel := c.s.within(ctx, c.src)
+	defer cancel()
 	p, err := c.src.run.Next(ctx, 0, 0)
 	if err == nil && p.End != nil {
 		err = upstreamProblem(c.src.body(), len(p.Text) > 0 && c.r.Stream)

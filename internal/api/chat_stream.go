@@ -16,6 +16,12 @@ func (c chat) stream(hc huma.Context, first commands.Progress) {
 	defer w.close()
 	head := c.head("chat.completion.chunk")
 	c.chunk(w, head, map[string]any{"role": "assistant", "content": ""}, nil)
+	// It ends with the key that it was asked for with, like every stream.
+	ctx, done := c.s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
+	defer done()
+	if c.src.running() && c.s.farEnd(ctx, c.src, w) != nil {
+		return // nobody knows its end, or nobody listens
+	}
 	if c.src.run == nil {
 		c.chunk(w, head, map[string]any{"content": c.src.ended.Text.Text}, nil)
 		if calls := c.toolCalls(); calls != nil {
@@ -24,9 +30,6 @@ func (c chat) stream(hc huma.Context, first commands.Progress) {
 		c.end(w, head)
 		return
 	}
-	// It ends with the key that it was asked for with, like every stream.
-	ctx, done := c.s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
-	defer done()
 	if c.followChunks(ctx, w, head, first) {
 		c.end(w, head)
 	}

@@ -30,6 +30,7 @@ type events struct {
 	control *http.ResponseController
 	valid   func() bool // the key that it was opened with
 	gone    bool
+	waiting bool // who reads was told that the reply's end is not recorded yet
 	json    bytes.Buffer
 	piece   []byte       // the JSON of a piece of text
 	text    bytes.Buffer // of the event that is being written
@@ -57,14 +58,18 @@ const noTools = 1 << 30
 // next waits for more of a reply, after so many bytes and so many pieces of tool calls, with a comment now and then.
 func (e *events) next(ctx context.Context, r *commands.Run, at, seen int) (commands.Progress, error) {
 	for !e.gone {
-		p, more := r.Look(at, seen)
+		p, more, err := r.Look(at, seen)
 		if more == nil {
-			return p, nil
+			return p, err
+		}
+		if r.Pending() && !e.waiting {
+			e.waiting = true
+			e.comment("waiting for the event store")
 		}
 		select {
 		case <-more:
 		case <-e.beat.C:
-			e.comment()
+			e.comment(keepAlive)
 		case <-ctx.Done():
 			return p, context.Cause(ctx)
 		}
@@ -102,13 +107,15 @@ func (e *events) event(id, name string, data []byte) {
 	e.message(&m)
 }
 
+const keepAlive = "keep-alive"
+
 // comment keeps the stream open, if its key is valid still.
-func (e *events) comment() {
+func (e *events) comment(text string) {
 	if e.gone = e.gone || !e.valid(); e.gone {
 		return
 	}
 	var m sse.Message
-	m.AppendComment("keep-alive")
+	m.AppendComment(text)
 	e.message(&m)
 }
 

@@ -11,8 +11,9 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// followFar follows a reply that another process makes: its text through that process, and its end from the views.
-// Where that process is not reached, all of it comes from the views when it has ended.
+// followFar follows a reply that is running and not made here: its text through the process that makes it, if one is
+// known, and its end from the views. Where that process is not reached, all of it comes from the views when it has
+// ended.
 func (s *Server) followFar(ctx context.Context, w *events, src *source, from int) {
 	m := src.ended
 	if from == fromStart {
@@ -20,7 +21,10 @@ func (s *Server) followFar(ctx context.Context, w *events, src *source, from int
 			text(string(m.Message)), m.ID, usedOf(m.Preset), m.Model, s.token(m.Position)})
 	}
 	at := max(from, 0)
-	err := s.relay(ctx, w, src, &at)
+	err := error(nil)
+	if src.far != nil {
+		err = s.relay(ctx, w, src, &at)
+	}
 	if err != nil && !errors.Is(err, errStopping) && ctx.Err() == nil {
 		s.Logger.Warn("a reply comes from the log alone, for its producer is not reached", "reply", m.ID, "error", err)
 	}
@@ -64,7 +68,7 @@ func (s *Server) relay(ctx context.Context, w *events, src *source, at *int) err
 				w.delta(offsetID(src.ended.ID, *at), whole)
 			}
 		case <-w.beat.C:
-			w.comment()
+			w.comment(keepAlive)
 			if s.farEnded(ctx, src) {
 				return nil // and the connection has not said so
 			}
@@ -134,7 +138,7 @@ const (
 	farMost  = time.Second
 )
 
-// farEnd waits until a reply that another process makes has ended, and notes how. With w it keeps that open.
+// farEnd waits until the views have the end of a reply that is not made here, and notes it. With w it keeps that open.
 func (s *Server) farEnd(ctx context.Context, src *source, w *events) error {
 	var beat <-chan time.Time
 	if w != nil {
@@ -144,7 +148,7 @@ func (s *Server) farEnd(ctx context.Context, src *source, w *events) error {
 		select {
 		case <-time.After(pause):
 		case <-beat:
-			if w.comment(); w.gone {
+			if w.comment(keepAlive); w.gone {
 				return errGone
 			}
 		case <-s.Stopping:
@@ -162,7 +166,7 @@ func (s *Server) farEnded(ctx context.Context, src *source) bool {
 	m, err := s.Read.Reply(ctx, src.who, id)
 	if err == nil && m.Status == "running" {
 		var at eventlog.Position
-		if at, err = s.Sessions.Recover(ctx, src.who.Org, m.Session, id); err == nil && at > 0 {
+		if at, err = s.closeLost(ctx, src.who, m); err == nil && at > 0 {
 			s.Progress.Wait(ctx, viewsReader, at)
 			m, err = s.Read.Reply(ctx, src.who, id)
 		}

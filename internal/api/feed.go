@@ -85,7 +85,7 @@ func (s *Server) followFeed(ctx context.Context, w *events, org domain.OrgID, af
 			}
 			w.send(s.token(e.Position), e.Type, feedEvent{e, e.Time.UTC().Format(timeForm)})
 		case <-w.beat.C:
-			w.comment()
+			w.comment(keepAlive)
 		case <-ctx.Done():
 			return
 		case <-s.Stopping:

@@ -188,8 +188,11 @@ func (s *Server) turn(ctx context.Context, in *postMessageIn, posted commands.Po
 	}
 	m, err := s.Read.Message(ctx, in.Who, posted.Message)
 	if errors.Is(err, domain.ErrNotFound) {
-		s.atEnd(ctx, viewsReader) // a repeat may be faster than the view
+		s.reachEnd(ctx, viewsReader, waitAsked) // a repeat may be faster than the view
 		m, err = s.Read.Message(ctx, in.Who, posted.Message)
+	}
+	if errors.Is(err, domain.ErrNotFound) {
+		return turnBody{}, unavailable("The view has not the message yet.")
 	}
 	if err != nil {
 		return turnBody{}, err

@@ -16,8 +16,10 @@ import (
 
 // seen is what is known of a request while it is served.
 type seen struct {
-	id  string
-	who domain.Principal
+	id   string
+	who  domain.Principal
+	code string // of the problem that it was answered with
+	away error  // why the event store did not answer it
 }
 
 type seenKey struct{}
@@ -64,11 +66,18 @@ func (s *Server) line(r *http.Request, rec *recorder, sn *seen, took time.Durati
 	if route == "" {
 		route = "none"
 	}
-	s.Logger.LogAttrs(r.Context(), slog.LevelInfo, "request",
+	level, attrs := slog.LevelInfo, []slog.Attr{
 		slog.String("method", method(r.Method)), slog.String("route", route), slog.Int("status", rec.status),
 		slog.Float64("duration_ms", float64(took.Microseconds())/1000), slog.Int64("bytes", rec.bytes),
 		slog.String("org", string(sn.who.Org)), slog.String("key", string(sn.who.Key)),
-		slog.String("request_id", sn.id))
+		slog.String("request_id", sn.id)}
+	if sn.code != "" {
+		attrs = append(attrs, slog.String("code", sn.code))
+	}
+	if sn.away != nil {
+		level, attrs = slog.LevelWarn, append(attrs, slog.Any("error", sn.away))
+	}
+	s.Logger.LogAttrs(r.Context(), level, "request", attrs...)
 }
 
 // method keeps what a client may invent out of the log.

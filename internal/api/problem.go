@@ -85,6 +85,13 @@ func toProblem(err error) (p *Problem, fault bool) {
 		return p, false
 	case errors.Is(err, authn.ErrBehind):
 		return unavailable("Whether the API key is valid is not known yet."), false
+	case errors.Is(err, commands.ErrUnrecorded):
+		return unavailable("The reply's end is not recorded yet: the event store does not answer. The reply is kept; " +
+			"a repeat with the same Idempotency-Key gives it."), true
+	case errors.Is(err, errStopping):
+		return unavailable("The server is stopping."), false
+	case errors.Is(err, eventlog.ErrChanged):
+		return unavailable("What was asked for changed while it was read."), true
 	case errors.Is(err, eventlog.ErrUnavailable):
 		return unavailable("The event store does not answer; nothing was lost, and nothing was acknowledged."), true
 	case errors.Is(err, context.DeadlineExceeded):

@@ -174,10 +174,8 @@ func (s *Server) relayCancel(w http.ResponseWriter, r *http.Request, run *comman
 	}
 	end, err := s.Sessions.Hub.Cancel(r.Context(), run, by)
 	if err != nil {
-		return // who asked has left
-	}
-	if end.Position == 0 {
-		s.write(w, r, problem(http.StatusServiceUnavailable, "unavailable", "The reply's end is not recorded."))
+		p, _ := toProblem(err) // nobody reads it where who asked has left
+		s.write(w, r, p)
 		return
 	}
 	s.json(w, http.StatusOK, map[string]string{"status": end.Status})

@@ -80,7 +80,7 @@ func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*resource
 		}
 	}
 	if src.run == nil && b.Status == "running" {
-		s.atEnd(ctx, viewsReader)
+		s.reachEnd(ctx, viewsReader, waitAsked)
 		m, err := s.Read.Reply(ctx, in.Who, domain.ReplyID(in.ID))
 		if err != nil {
 			return nil, err

@@ -27,12 +27,17 @@ type streamed struct {
 }
 
 // source is a reply wherever it is: made by this process, or in the views, or in those and made by another process.
+// One that is running in the views, and made by none that is known, may have ended: the views will tell.
 type source struct {
 	run   *commands.Run
 	ended *readmodels.Message
 	far   *session.Producer
+	until time.Time // of one in the views that is running: when its producer gives the model up
 	who   domain.Principal
 }
+
+// running says that the reply was running when it was found, and is not made here.
+func (src *source) running() bool { return src.run == nil && src.ended.Status == "running" }
 
 // source finds a reply of the caller's: first among those that this process makes.
 func (s *Server) source(ctx context.Context, who domain.Principal, id domain.ReplyID) (*source, error) {
@@ -46,11 +51,12 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 	if m.Status != "running" {
 		return &source{ended: &m}, nil
 	}
-	p, running, err := s.Sessions.MadeBy(ctx, who, m.Session, id)
+	under, running, err := s.madeBy(ctx, who, m)
 	if err != nil {
 		return nil, err
 	}
-	mine := !running || p.Instance == s.Sessions.Producer.Instance
+	src := &source{ended: &m, until: under.Until, who: who}
+	mine := !running || under.Producer.Instance == s.Sessions.Producer.Instance
 	if mine {
 		// It was started a moment ago, or has ended and the view does not know yet.
 		soon, cancel := context.WithTimeout(ctx, waitOwn)
@@ -59,16 +65,47 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 			return &source{run: r}, nil
 		}
 	}
-	closed, err := s.Sessions.Recover(ctx, who.Org, m.Session, id)
+	closed, err := s.closeLost(ctx, who, m)
 	if err != nil {
 		return nil, err
 	}
 	if !mine && closed == 0 {
-		return &source{ended: &m, far: &p, who: who}, nil
+		src.far = &under.Producer
+		return src, nil
 	}
 	s.atEnd(ctx, viewsReader)
 	m, err = s.Read.Reply(ctx, who, id)
-	return &source{ended: &m}, err
+	return src, err
+}
+
+// madeBy says who makes a reply that is running in the views. Where the log does not answer soon the views say it: in
+// an outage of the store a reply is running, and can be followed where it is made.
+func (s *Server) madeBy(ctx context.Context, who domain.Principal, m readmodels.Message) (session.UnderWay, bool, error) {
+	soon, cancel := context.WithTimeout(ctx, waitAsked)
+	defer cancel()
+	under, running, err := s.Sessions.MadeBy(soon, who, m.Session, domain.ReplyID(m.ID))
+	if ctx.Err() == nil && away(err) {
+		return session.UnderWay{Producer: m.Producer, Until: m.Until}, true, nil
+	}
+	return under, running, err
+}
+
+// closeLost closes a reply that nobody makes any more, and gives the position of its end; 0: somebody makes it, it has
+// ended, or the log cannot tell soon.
+func (s *Server) closeLost(ctx context.Context, who domain.Principal, m readmodels.Message) (eventlog.Position, error) {
+	soon, cancel := context.WithTimeout(ctx, waitAsked)
+	defer cancel()
+	at, err := s.Sessions.Recover(soon, who.Org, m.Session, domain.ReplyID(m.ID))
+	if ctx.Err() == nil && away(err) {
+		return 0, nil
+	}
+	return at, err
+}
+
+// away says that the event store did not answer, or not in time.
+func away(err error) bool {
+	return errors.Is(err, eventlog.ErrUnavailable) || errors.Is(err, eventlog.ErrChanged) ||
+		errors.Is(err, context.DeadlineExceeded)
 }
 
 // replyAtEnd asks the views, once more when they have reached the log's end: the reply may have begun just now.
@@ -108,10 +145,12 @@ func (src *source) body() messageBody {
 
 // over waits for the reply's end, and remembers where it stands for the caller's next question.
 func (s *Server) over(ctx context.Context, src *source) error {
-	if src.far != nil {
+	ctx, cancel := s.within(ctx, src)
+	defer cancel()
+	switch {
+	case src.running():
 		return s.farEnd(ctx, src, nil)
-	}
-	if src.run == nil {
+	case src.run == nil:
 		return nil
 	}
 	end, err := src.run.Wait(ctx)
@@ -119,6 +158,23 @@ func (s *Server) over(ctx context.Context, src *source) error {
 		s.reached(src.run.Owner, end.Position)
 	}
 	return err
+}
+
+// waitRecorded is how long, after the model was given up, an answer that is whole waits for the reply's end to be
+// recorded.
+const waitRecorded = 10 * time.Second
+
+// within bounds the wait for a whole answer: the model is given up in time, but an outage of the store may go on. The
+// reply does too; whoever repeats the request gets it.
+func (s *Server) within(ctx context.Context, src *source) (context.Context, context.CancelFunc) {
+	until := src.until
+	if src.run != nil {
+		until = src.run.Until
+	}
+	if until.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, max(until.Sub(s.Sessions.Now()), 0)+waitRecorded, commands.ErrUnrecorded)
 }
 
 // endedAt is where the reply's end stands; 0: it has not ended.
@@ -179,7 +235,7 @@ func (s *Server) follow(src *source, from int) func(huma.Context) {
 		switch {
 		case src.run != nil:
 			s.followRun(ctx, w, src.run, from)
-		case src.far != nil:
+		case src.running():
 			s.followFar(ctx, w, src, from)
 		default:
 			s.followEnded(w, src.ended, from)
@@ -232,9 +288,7 @@ func (s *Server) followEnded(w *events, m *readmodels.Message, from int) {
 	if all, at := m.Text.Text, max(from, 0); at < len(all) {
 		w.delta(offsetID(m.ID, len(all)), []byte(all[at:]))
 	}
-	if m.Status != "running" {
-		s.sendEnd(w, messageOf(*m), m.EndedPos)
-	}
+	s.sendEnd(w, messageOf(*m), m.EndedPos)
 }
 
 // sendEnd writes the last event of a reply.

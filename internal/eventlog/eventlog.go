@@ -77,7 +77,7 @@ var errTooLarge = &domain.Error{Kind: domain.TooLarge, Code: "too_large",
 func (l *Log) Read(ctx context.Context, s Stream, from Revision, dir Direction,
 ) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
-		for raw, err := range l.Store.Read(ctx, s.String(), from, dir, 0) {
+		for raw, err := range l.unbroken(ctx, s, from, dir, false) {
 			if err != nil {
 				yield(Record{}, fmt.Errorf("read a %s stream: %w", s.Category, err))
 				return
@@ -93,12 +93,13 @@ func (l *Log) Read(ctx context.Context, s Stream, from Revision, dir Direction,
 	}
 }
 
-// ReadOnly is Read for events of some types: others are passed over, and not even decoded.
+// ReadOnly is Read for events of some types: others are passed over, and not even decoded. Whoever names a revision in
+// the middle of a stream goes on from what they know: where the first event is another, it ends with ErrChanged.
 func (l *Log) ReadOnly(ctx context.Context, s Stream, from Revision, dir Direction, types []any,
 ) iter.Seq2[Record, error] {
 	wanted := NamesOf(types...)
 	return func(yield func(Record, error) bool) {
-		for raw, err := range l.Store.Read(ctx, s.String(), from, dir, 0) {
+		for raw, err := range l.unbroken(ctx, s, from, dir, from != 0 && from != Last) {
 			if err != nil {
 				yield(Record{}, fmt.Errorf("read a %s stream: %w", s.Category, err))
 				return
@@ -110,6 +111,27 @@ func (l *Log) ReadOnly(ctx context.Context, s Stream, from Revision, dir Directi
 			if !yield(rec, err) || err != nil {
 				return
 			}
+		}
+	}
+}
+
+// unbroken reads a stream and ends with ErrChanged before an event whose revision does not follow that of the one
+// before it: what was folded of such a read would be a wrong state. With exact the first must be the one at from.
+func (l *Log) unbroken(ctx context.Context, s Stream, from Revision, dir Direction, exact bool) iter.Seq2[Raw, error] {
+	step := Revision(1)
+	if dir == Backwards {
+		step = -1
+	}
+	return func(yield func(Raw, error) bool) {
+		next := from
+		for raw, err := range l.Store.Read(ctx, s.String(), from, dir, 0) {
+			if err == nil && exact && raw.Revision != next {
+				err = fmt.Errorf("%w: revision %d is missing", ErrChanged, next)
+			}
+			if !yield(raw, err) || err != nil {
+				return
+			}
+			next, exact = raw.Revision+step, true
 		}
 	}
 }
