@@ -40,6 +40,7 @@ type Engine struct {
 	// Conflicts says how a command decides anew when others were first, and how a stream is read anew that changed
 	// while it was read.
 	Conflicts Retry
+	queues    queues
 	cache     *cache
 	tails     *tails
 }
@@ -96,53 +97,68 @@ type Left[S any] struct {
 
 type evolver[S, E any] interface{ Evolve(e E) S }
 
-// conflicts is the Engine's default. An append takes some milliseconds: a first pause of about that length lets the
-// winner's be read, and the longest still gives a command dozens of attempts a second among many writers.
-var conflicts = Retry{First: 4 * time.Millisecond, Most: 50 * time.Millisecond, For: 10 * time.Second}
+// conflicts is the Engine's default. An append takes some milliseconds: a pause of about that length lets the winner's
+// be read. It stays short, for of one process only one command at a time contends for a stream.
+var conflicts = Retry{First: 2 * time.Millisecond, Most: 16 * time.Millisecond, For: 10 * time.Second}
 
 // transact runs one command: load, decide, append, and again from the load if the stream moved meanwhile. Before it
-// loads again it pauses: a store may refuse an append before the one that won can be read.
+// loads again it waits for its turn among those of this process that met there, and pauses: a store may refuse an
+// append before the one that won can be read.
 // Decide is given the command's meta to note in it the rule that allowed it.
 func transact[S evolver[S, E], E any](
 	ctx context.Context, e *Engine, stream eventlog.Stream, meta Meta, decide func(S, *Meta) ([]E, error),
 ) (Left[S], error) {
-	fresh := false
-	for tries := e.Conflicts.begin(ctx); ; {
-		was, err := folded[S]{Revision: eventlog.None, cached: true}, error(nil)
-		if fresh || !meta.anew {
-			was, err = load[S, E](ctx, e, stream, fresh)
+	tries, place := e.Conflicts.begin(ctx), place{queues: &e.queues, stream: stream}
+	defer place.leave()
+	// Whoever comes to where others contend pauses too before the turn is used, or another process would never be first.
+	pauses := place.join(false)
+	for fresh := false; ; fresh = true {
+		if !place.wait(ctx, tries.until) || pauses && !tries.wait(ctx) {
+			return Left[S]{}, ErrMoved
 		}
-		if err != nil {
-			return Left[S]{}, err
-		}
-		if before, err := e.repeated(ctx, was.recent, stream, meta); before != nil || err != nil {
-			left := was.left()
-			if before != nil {
-				left.Replayed, left.Began = true, before.began
-			}
+		pauses = false
+		left, err := attempt(ctx, e, stream, &meta, fresh, decide)
+		switch {
+		case errors.Is(err, errBehind): // it is decided again, on what is read now
+		case errors.Is(err, eventlog.ErrMoved):
+			pauses = place.join(true)
+		default:
 			return left, err
 		}
-		events, err := decide(was.State, &meta)
-		if (err != nil || len(events) == 0) && was.cached {
-			// A refusal, or nothing to do, must not rest on a state that may be behind.
-			fresh = true
-			continue
+	}
+}
+
+// errBehind: a refusal, or nothing to do, must not rest on a state that may be behind.
+var errBehind = errors.New("the state that was decided on may be behind")
+
+// attempt runs a command once, with fresh on the state that the log has now. Errors: eventlog.ErrMoved, errBehind.
+func attempt[S evolver[S, E], E any](
+	ctx context.Context, e *Engine, stream eventlog.Stream, meta *Meta, fresh bool, decide func(S, *Meta) ([]E, error),
+) (left Left[S], err error) {
+	was := folded[S]{Revision: eventlog.None, cached: true}
+	if fresh || !meta.anew {
+		if was, err = load[S, E](ctx, e, stream, fresh); err != nil {
+			return left, err
 		}
-		if err != nil || len(events) == 0 {
-			return was.left(), err
+	}
+	if before, err := e.repeated(ctx, was.recent, stream, *meta); before != nil || err != nil {
+		left = was.left()
+		if before != nil {
+			left.Replayed, left.Began = true, before.began
 		}
-		now, err := store(ctx, e, stream, was, meta, events)
-		if errors.Is(err, eventlog.ErrMoved) {
-			if !tries.wait(ctx) {
-				return Left[S]{}, ErrMoved
-			}
-			fresh = true
-			continue
-		}
-		left := now.left()
-		left.Began = eventlog.KindOf(events[0])
 		return left, err
 	}
+	events, err := decide(was.State, meta)
+	if err != nil || len(events) == 0 {
+		if was.cached {
+			err = errBehind
+		}
+		return was.left(), err
+	}
+	now, err := store(ctx, e, stream, was, *meta, events)
+	left = now.left()
+	left.Began = eventlog.KindOf(events[0])
+	return left, err
 }
 
 // store appends what was decided and folds it onto the state it was decided on.
