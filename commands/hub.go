@@ -28,7 +28,7 @@ type Hub struct {
 	Recording Retry
 	// Attempt is how long one such attempt may take.
 	Attempt time.Duration
-	// Patience is how long whoever cancels a reply waits for its end.
+	// Patience is how long whoever waits for a reply's end, which is due, waits for it to be recorded.
 	Patience  time.Duration
 	recording context.Context // ends when the process stops and no end is recorded any more
 	giveUp    context.CancelCauseFunc
@@ -38,7 +38,7 @@ type Hub struct {
 // NewHub returns an empty hub.
 func NewHub(logger *slog.Logger) *Hub {
 	h := &Hub{Logger: logger, replies: map[domain.ReplyID]*Run{}, expects: map[domain.ReplyID]int{},
-		free: time.AfterFunc, Attempt: 10 * time.Second, Patience: 10 * time.Second,
+		free: time.AfterFunc, Attempt: 5 * time.Second, Patience: 10 * time.Second,
 		Recording: Retry{First: 100 * time.Millisecond, Most: time.Second}}
 	h.recording, h.giveUp = context.WithCancelCause(context.Background())
 	return h

@@ -160,12 +160,8 @@ func (s *Server) over(ctx context.Context, src *source) error {
 	return err
 }
 
-// waitRecorded is how long, after the model was given up, an answer that is whole waits for the reply's end to be
-// recorded.
-const waitRecorded = 10 * time.Second
-
-// within bounds the wait for a whole answer: the model is given up in time, but an outage of the store may go on. The
-// reply does too; whoever repeats the request gets it.
+// within bounds the wait for a whole answer: the model is given up in time, but an outage of the store, in which the
+// reply's end cannot be recorded, may go on. The reply does too; whoever repeats the request gets it.
 func (s *Server) within(ctx context.Context, src *source) (context.Context, context.CancelFunc) {
 	until := src.until
 	if src.run != nil {
@@ -174,7 +170,8 @@ func (s *Server) within(ctx context.Context, src *source) (context.Context, cont
 	if until.IsZero() {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, max(until.Sub(s.Sessions.Now()), 0)+waitRecorded, commands.ErrUnrecorded)
+	return context.WithTimeoutCause(ctx, max(until.Sub(s.Sessions.Now()), 0)+s.Sessions.Hub.Patience,
+		commands.ErrUnrecorded)
 }
 
 // endedAt is where the reply's end stands; 0: it has not ended.
