@@ -52,10 +52,14 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 		return &source{ended: &m}, nil
 	}
 	under, running, err := s.madeBy(ctx, who, m)
-	if err != nil {
+	src := &source{ended: &m, until: under.Until, who: who}
+	switch {
+	case err == nil:
+	case ctx.Err() == nil && away(err):
+		return s.unread(ctx, src)
+	default:
 		return nil, err
 	}
-	src := &source{ended: &m, until: under.Until, who: who}
 	mine := !running || under.Producer.Instance == s.Sessions.Producer.Instance
 	if mine {
 		// It was started a moment ago, or has ended and the view does not know yet.
@@ -78,25 +82,35 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 	return src, err
 }
 
-// madeBy says who makes a reply that is running in the views. Where the log does not answer soon the views say it: in
-// an outage of the store a reply is running, and can be followed where it is made.
+// waitLog is how long the log is waited for where the views can say enough without it.
+const waitLog = time.Second
+
+// madeBy asks the log who makes a reply that is running in the views.
 func (s *Server) madeBy(ctx context.Context, who domain.Principal, m readmodels.Message) (session.UnderWay, bool, error) {
-	soon, cancel := context.WithTimeout(ctx, waitAsked)
+	soon, cancel := context.WithTimeout(ctx, waitLog)
 	defer cancel()
-	under, running, err := s.Sessions.MadeBy(soon, who, m.Session, domain.ReplyID(m.ID))
-	if ctx.Err() == nil && away(err) {
-		return session.UnderWay{Producer: m.Producer, Until: m.Until}, true, nil
+	return s.Sessions.MadeBy(soon, who, m.Session, domain.ReplyID(m.ID))
+}
+
+// unread is a reply that is running in the views, of which the log does not tell now: in an outage of the store it is
+// running, and can be followed where the views say that it is made.
+func (s *Server) unread(ctx context.Context, src *source) (*source, error) {
+	src.until = src.ended.Until
+	if src.ended.Producer.Instance != s.Sessions.Producer.Instance {
+		src.far = &src.ended.Producer
+	} else if r := s.Sessions.Hub.Find(domain.ReplyID(src.ended.ID)); r != nil {
+		return &source{run: r}, nil
 	}
-	return under, running, err
+	return src, context.Cause(ctx)
 }
 
 // closeLost closes a reply that nobody makes any more, and gives the position of its end; 0: somebody makes it, it has
 // ended, or the log cannot tell soon.
 func (s *Server) closeLost(ctx context.Context, who domain.Principal, m readmodels.Message) (eventlog.Position, error) {
-	soon, cancel := context.WithTimeout(ctx, waitAsked)
+	soon, cancel := context.WithTimeout(ctx, waitLog)
 	defer cancel()
 	at, err := s.Sessions.Recover(soon, who.Org, m.Session, domain.ReplyID(m.ID))
-	if ctx.Err() == nil && away(err) {
+	if ctx.Err() == nil && (away(err) || errors.Is(err, commands.ErrMoved)) {
 		return 0, nil
 	}
 	return at, err
