@@ -111,11 +111,7 @@ func (r *Reader) History(ctx context.Context, who domain.Principal, id domain.Pr
 	}
 	records := []eventlog.Record{}
 	if start >= 0 {
-		err = unchanged(ctx, func() (err error) {
-			records, err = r.take(ctx, eventlog.PresetStream(who.Org, id), start, dir, p.Limit+1)
-			return err
-		})
-		if err != nil {
+		if records, err = r.take(ctx, eventlog.PresetStream(who.Org, id), start, dir, p.Limit+1); err != nil {
 			return List[eventlog.Entry]{}, err
 		}
 	}
@@ -131,15 +127,21 @@ func (r *Reader) History(ctx context.Context, who domain.Principal, id domain.Pr
 
 // take reads at most n records of a stream, and opens what is under the org's key.
 func (r *Reader) take(ctx context.Context, s eventlog.Stream, from eventlog.Revision, dir eventlog.Direction,
-	n int) ([]eventlog.Record, error) {
-	var records []eventlog.Record
-	for rec, err := range r.Log.Read(ctx, s, from, dir) {
-		if err != nil {
-			return nil, err
+	n int) (records []eventlog.Record, err error) {
+	err = unchanged(ctx, func() error {
+		records = nil
+		for rec, err := range r.Log.Read(ctx, s, from, dir) {
+			if err != nil {
+				return err
+			}
+			if records = append(records, rec); len(records) == n {
+				break
+			}
 		}
-		if records = append(records, rec); len(records) == n {
-			break
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return records, r.Log.Open(ctx, records, "o.")
 }
