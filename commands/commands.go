@@ -108,12 +108,12 @@ var conflicts = Retry{First: 2 * time.Millisecond, Most: 16 * time.Millisecond, 
 func transact[S evolver[S, E], E any](
 	ctx context.Context, e *Engine, stream eventlog.Stream, meta Meta, decide func(S, *Meta) ([]E, error),
 ) (Left[S], error) {
-	tries, place := e.Conflicts.begin(ctx), place{queues: &e.queues, stream: stream}
-	defer place.leave()
+	tries, queue := e.Conflicts.begin(ctx), waiter{queues: &e.queues, stream: stream}
+	defer queue.leave()
 	// Whoever comes to where others contend pauses too before the turn is used, or another process would never be first.
-	pauses := place.join(false)
+	pauses := queue.join(false)
 	for fresh := false; ; fresh = true {
-		if !place.wait(ctx, tries.until) || pauses && !tries.wait(ctx) {
+		if !queue.wait(ctx, tries.until) || pauses && !tries.wait(ctx) {
 			return Left[S]{}, ErrMoved
 		}
 		pauses = false
@@ -121,7 +121,7 @@ func transact[S evolver[S, E], E any](
 		switch {
 		case errors.Is(err, errBehind): // it is decided again, on what is read now
 		case errors.Is(err, eventlog.ErrMoved):
-			pauses = place.join(true)
+			pauses = queue.join(true)
 		default:
 			return left, err
 		}

@@ -104,7 +104,7 @@ func (h *Hub) start(r *Run, work func(context.Context, *Run) (Ending, error)) {
 	}
 	h.mu.Unlock()
 	if shut {
-		r.leave(ErrUnrecorded)
+		r.abandon(ErrUnrecorded)
 		return
 	}
 	go func() {
@@ -116,10 +116,10 @@ func (h *Hub) start(r *Run, work func(context.Context, *Run) (Ending, error)) {
 			r.finish(end)
 			h.free(keepEnded, func() { h.forget(r) })
 		case h.recording.Err() != nil: // this process may not say how it ended: the next start does
-			r.leave(ErrUnrecorded)
+			r.abandon(ErrUnrecorded)
 		default: // nobody makes it any more, and whoever finds that out may close it
 			h.forget(r)
-			r.leave(ErrUnrecorded)
+			r.abandon(ErrUnrecorded)
 		}
 	}()
 }

@@ -24,7 +24,7 @@ const refusals = 5
 // told of any: an outage passes, and another process may have ended the reply meanwhile. It gives up when the process
 // stops, or where the log refuses each end.
 func (h *Hub) record(r *Run, e session.End, at time.Time, end ender) (Ending, error) {
-	unkept, refused := false, 0
+	erased, refused := false, 0
 	for tries := h.Recording.begin(h.recording); ; {
 		ctx, cancel := context.WithTimeout(h.recording, h.Attempt)
 		got, err := end(ctx, r, e, at)
@@ -32,10 +32,10 @@ func (h *Hub) record(r *Run, e session.End, at time.Time, end ender) (Ending, er
 		switch {
 		case err == nil:
 			h.overdue.end(h, r)
-			got.unkept = got.unkept || unkept
+			got.textLost = got.textLost || erased
 			return got, nil
-		case errors.Is(err, domain.ErrErased) && !unkept: // while it was made: that it was, is kept
-			e.Text, e.Tools, unkept = "", "", true
+		case errors.Is(err, domain.ErrErased) && !erased: // while it was made: that it was, is kept
+			e.Text, e.Tools, erased = "", "", true
 			continue
 		}
 		if refused++; !refusing(err) {
@@ -196,7 +196,7 @@ func (e *Engine) recorded(ctx context.Context, stream eventlog.Stream, reply dom
 		}
 		if end, ended := ending(rec.Event, reply); ended {
 			// An attempt of this step may have been taken, and its answer lost.
-			end.Position, end.unkept = rec.Position, rec.Meta.Step != meta.stepID()
+			end.Position, end.textLost = rec.Position, rec.Meta.Step != meta.stepID()
 			return end, nil
 		}
 		if began, ok := rec.Event.(session.ReplyStarted); ok && began.Reply == reply {

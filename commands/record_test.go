@@ -191,7 +191,7 @@ func TestClose_in_an_outage_tells_no_end(t *testing.T) {
 				stream = eventlog.CompletionStream(acme, reply)
 			}
 			end, err := next.endOf(t.Context(), stream, reply, once(), nil, 0, nil)
-			if err != nil || end.Code != "lost" || !end.unkept {
+			if err != nil || end.Code != "lost" || !end.textLost {
 				t.Errorf("%s: the log has %+v: %v", name, end, err)
 			}
 			want := []string{"the ends of replies cannot be recorded yet", "a reply's end is not recorded"}

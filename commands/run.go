@@ -30,7 +30,7 @@ type Run struct {
 	text    []byte
 	tools   []Chunk // chunks with tool calls, for OpenAI clients
 	end     *Ending
-	left    error         // why nobody here will hear of its end; nil: they will
+	err     error         // why nobody here will hear of its end; nil: they will
 	pending bool          // it is made, and its end could not be recorded yet
 	wake    chan struct{} // closed at the next change; nil: nobody waits
 	over    chan struct{} // closed at the end; nil: nobody waits for that alone
@@ -48,7 +48,7 @@ type Ending struct {
 	Length    int // of the text that is stored, in bytes
 	Position  eventlog.Position
 	At        time.Time
-	unkept    bool // the log has nothing of what was made here
+	textLost  bool // the log has nothing of what was made here
 }
 
 // ErrUnrecorded: the log has no end of a reply yet, and this process cannot tell which it will be.
@@ -78,18 +78,18 @@ func (r *Run) signal() {
 func (r *Run) finish(e Ending) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e.unkept {
+	if e.textLost {
 		r.text, r.tools = nil, nil
 	}
 	r.end = &e
 	r.settled()
 }
 
-// leave lets those go who wait for an end of which this process will not tell.
-func (r *Run) leave(why error) {
+// abandon lets those go who wait for an end of which this process will not tell.
+func (r *Run) abandon(why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.left = why
+	r.err = why
 	r.settled()
 }
 
@@ -178,8 +178,8 @@ func (r *Run) Look(from, seen int) (p Progress, more <-chan struct{}, err error)
 	switch {
 	case p.Text != nil || p.Tools != nil || p.End != nil:
 		return p, nil, nil
-	case r.left != nil:
-		return p, nil, r.left
+	case r.err != nil:
+		return p, nil, r.err
 	}
 	if r.wake == nil {
 		r.wake = make(chan struct{})
@@ -192,7 +192,7 @@ func (r *Run) Wait(ctx context.Context) (Ending, error) {
 	r.mu.Lock()
 	if r.over == nil {
 		r.over = make(chan struct{})
-		if r.end != nil || r.left != nil {
+		if r.end != nil || r.err != nil {
 			close(r.over)
 		}
 	}
@@ -207,8 +207,8 @@ func (r *Run) Wait(ctx context.Context) (Ending, error) {
 	switch {
 	case r.end != nil:
 		return *r.end, nil // also to who cannot wait any more
-	case r.left != nil:
-		return Ending{}, r.left
+	case r.err != nil:
+		return Ending{}, r.err
 	}
 	return Ending{}, context.Cause(ctx)
 }

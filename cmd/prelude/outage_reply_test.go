@@ -2,9 +2,11 @@ package main
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,11 +19,40 @@ import (
 	"prelude/internal/pgserver/pgtest"
 )
 
-// outage are two instances whose way to the store can be cut, and one caller.
+// outage are two instances whose way to the store can be cut, one caller, and a model that goes on when it is told to.
 type outage struct {
 	*testing.T
 	one, two *rig
 	proxy    *storetest.Proxy
+	goOn     chan struct{} // each lets one reply of the model end
+}
+
+// model says two words with a pause between them, and then that it is complete, or nothing, as its name says.
+func (i *outage) model() string {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var asked struct{ Model string }
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			return // it asks which models there are
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		say := func(delta string) {
+			fmt.Fprintf(w, "data: {\"choices\":[{\"index\":0,%s}]}\n\n", delta)
+			_ = http.NewResponseController(w).Flush() // who has left hears nothing more
+		}
+		say(`"delta":{"content":"One "}`)
+		select {
+		case <-i.goOn:
+		case <-r.Context().Done():
+			return
+		}
+		say(`"delta":{"content":"two."}`)
+		if asked.Model == "completed" {
+			say(`"delta":{},"finish_reason":"stop"`)
+			fmt.Fprint(w, "data: [DONE]\n\n")
+		}
+	}))
+	i.Cleanup(s.Close)
+	return s.URL
 }
 
 func newOutage(t *testing.T) *outage {
@@ -39,7 +70,9 @@ func newOutage(t *testing.T) *outage {
 	proxy := storetest.NewProxy(t, "127.0.0.1:0", node.Addr())
 	s := &shared{t: t, dsn: pgtest.Database(t), args: []string{"--eventstore", "esdb://" + proxy.Path + "?tls=false",
 		"--master-key-file", filepath.Join(dir, "master.key")}}
-	i := &outage{t, s.instance(), s.instance(), proxy}
+	i := &outage{T: t, proxy: proxy, goOn: make(chan struct{})}
+	url := i.model()
+	i.one, i.two = s.instance("--openai-base-url", url), s.instance("--openai-base-url", url)
 	i.two.key = i.one.key
 	return i
 }
@@ -128,27 +161,34 @@ func TestReplyOverAnOutage(t *testing.T) {
 	t.Parallel()
 	outages := storetest.Scale([]time.Duration{3 * time.Second}, []time.Duration{time.Second, 29 * time.Second,
 		31 * time.Second, 120 * time.Second})
-	for how, content := range map[string]string{
-		"completed": "demo:chunks=40 demo:delay=20ms",
-		"failed":    "demo:chunks=40 demo:delay=20ms demo:fail=cut demo:after=35",
-	} {
+	for _, how := range []string{"completed", "failed"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			i := newOutage(t)
 			for _, lasts := range outages {
-				i.turn(how, content, lasts)
-				i.completion(how, content, lasts)
+				i.turn(how, lasts)
+				i.completion(how, lasts)
 			}
 		})
 	}
 }
 
-func (i *outage) turn(how, content string, lasts time.Duration) {
+// ends lets the model end its reply in the middle of the outage, and gives what was told of it until that is over.
+func (i *outage) ends(session, reply string, lasts time.Duration) {
+	i.Helper()
+	i.proxy.Down()
+	i.only(i.statuses(session, reply, time.After(lasts/3)), "running")
+	i.goOn <- struct{}{}
+	i.only(i.statuses(session, reply, time.After(lasts-lasts/3)), "running")
+	i.proxy.Up()
+}
+
+func (i *outage) turn(how string, lasts time.Duration) {
 	i.Helper()
 	var here, there heard
 	var busy sync.WaitGroup
-	session := i.one.session()
-	resp := i.one.open("POST", "/v1/sessions/"+session+"/messages", doc{"content": content}, "Accept: text/event-stream",
+	session := i.one.do("POST", "/v1/sessions", doc{"model": "openai/" + how}).want(201).str("id")
+	resp := i.one.open("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Hi"}, "Accept: text/event-stream",
 		"Idempotency-Key: turn")
 	lines := bufio.NewReader(resp.Body)
 	first, err := lines.ReadString('\n')
@@ -159,9 +199,7 @@ func (i *outage) turn(how, content string, lasts time.Duration) {
 	i.listen(&busy, &here, &http.Response{Body: io.NopCloser(io.MultiReader(strings.NewReader(first), lines))})
 	soon(i, "the other instance has it", func() bool { return i.two.do("GET", "/v1/replies/"+reply, nil).Status == 200 })
 	i.listen(&busy, &there, i.two.open("GET", "/v1/replies/"+reply+"/stream", nil))
-	i.proxy.Down()
-	i.only(i.statuses(session, reply, time.After(lasts)), "running")
-	i.proxy.Up()
+	i.ends(session, reply, lasts)
 	busy.Wait()
 	_ = resp.Body.Close()
 	for who, h := range map[string]heard{"here": here, "there": there} {
@@ -173,28 +211,26 @@ func (i *outage) turn(how, content string, lasts time.Duration) {
 	if got.str("status") != how || got.str("content") != texts(here.events(i.T)) || texts(there.events(i.T)) != got.str("content") {
 		i.Errorf("it is %v; here it was %q, there %q", got, texts(here.events(i.T)), texts(there.events(i.T)))
 	}
-	again := i.two.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": content}, "Idempotency-Key: turn")
+	again := i.two.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Hi"}, "Idempotency-Key: turn")
 	if again.want(201).str("reply", "id") != reply || again.want(201).str("reply", "status") != how {
 		i.Errorf("the repeat elsewhere is answered with %s", again.Body)
 	}
 }
 
-func (i *outage) completion(how, content string, lasts time.Duration) {
+func (i *outage) completion(how string, lasts time.Duration) {
 	i.Helper()
 	var here heard
 	var busy sync.WaitGroup
-	body := doc{"model": "demo", "stream": true, "messages": []doc{{"role": "user", "content": content}}}
+	body := doc{"model": "openai/" + how, "stream": true, "messages": []doc{{"role": "user", "content": "Hi"}}}
 	resp := i.one.open("POST", "/v1/chat/completions", body, "Idempotency-Key: chat"+fmt.Sprint(lasts))
 	reply := resp.Header.Get("Prelude-Reply")
 	i.listen(&busy, &here, resp)
 	soon(i, "the other instance has it", func() bool { return i.two.do("GET", "/v1/replies/"+reply, nil).Status == 200 })
-	i.proxy.Down()
 	whole := make(chan *answer, 1)
 	go func() { // somebody who waits for all of it, on the instance that makes it
 		whole <- i.one.do("POST", "/v1/chat/completions", body, "Idempotency-Key: chat"+fmt.Sprint(lasts))
 	}()
-	i.only(i.statuses("", reply, time.After(lasts)), "running")
-	i.proxy.Up()
+	i.ends("", reply, lasts)
 	busy.Wait()
 	if done := strings.Contains(here.text, "data: [DONE]"); done != (how == "completed") {
 		i.Errorf("after %v the stream was\n%s", lasts, here.text)

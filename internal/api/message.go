@@ -164,9 +164,7 @@ func (s *Server) postMessage(ctx context.Context, in *postMessageIn) (*streamed,
 	if err != nil {
 		return nil, err
 	}
-	if at := src.endedAt(); at > 0 {
-		out.Position = s.noted(in.Who, at)
-	}
+	out.Position = s.noted(in.Who, src.endedAt())
 	out.Location = "/v1/replies/" + string(posted.Reply)
 	out.Body = func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "application/json")

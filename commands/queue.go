@@ -17,36 +17,36 @@ type queues struct {
 	of map[eventlog.Stream][]chan struct{} // closed for who has its turn, which is the first
 }
 
-// place is a command's place in the queue of a stream; its zero value is none.
-type place struct {
+// waiter is a command that may have to queue for a stream.
+type waiter struct {
 	queues *queues
 	stream eventlog.Stream
 	turn   chan struct{} // nil: it is in no queue
 }
 
-// join takes a place in the stream's queue. There is one where a command was refused because the stream had moved;
-// with moved it is that of the caller, else nobody queues where nobody contends. It says whether there is one.
-func (p *place) join(moved bool) (contended bool) {
-	q := p.queues
+// join joins the stream's queue. There is one where a command was refused because the stream had moved: with moved, the
+// caller's was; without, the caller joins only where others queue. It says whether there is one.
+func (w *waiter) join(moved bool) (contended bool) {
+	q := w.queues
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if p.turn != nil || !moved && len(q.of[p.stream]) == 0 {
-		return p.turn != nil
+	if w.turn != nil || !moved && len(q.of[w.stream]) == 0 {
+		return w.turn != nil
 	}
-	p.turn = make(chan struct{})
-	if len(q.of[p.stream]) == 0 {
-		close(p.turn)
+	w.turn = make(chan struct{})
+	if len(q.of[w.stream]) == 0 {
+		close(w.turn)
 	}
 	if q.of == nil {
 		q.of = map[eventlog.Stream][]chan struct{}{}
 	}
-	q.of[p.stream] = append(q.of[p.stream], p.turn)
+	q.of[w.stream] = append(q.of[w.stream], w.turn)
 	return true
 }
 
 // wait waits for the command's turn; false: there is no time for it.
-func (p *place) wait(ctx context.Context, until time.Time) bool {
-	if p.turn == nil {
+func (w *waiter) wait(ctx context.Context, until time.Time) bool {
+	if w.turn == nil {
 		return true
 	}
 	var late <-chan time.Time
@@ -56,7 +56,7 @@ func (p *place) wait(ctx context.Context, until time.Time) bool {
 		late = timer.C
 	}
 	select {
-	case <-p.turn:
+	case <-w.turn:
 		return true
 	case <-late:
 	case <-ctx.Done():
@@ -64,21 +64,21 @@ func (p *place) wait(ctx context.Context, until time.Time) bool {
 	return false
 }
 
-// leave gives the place up, and the turn to the next.
-func (p *place) leave() {
-	if p.turn == nil {
+// leave leaves the queue, and gives the turn to the next.
+func (w *waiter) leave() {
+	if w.turn == nil {
 		return
 	}
-	q := p.queues
+	q := w.queues
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	all := q.of[p.stream]
-	i := slices.Index(all, p.turn)
+	all := q.of[w.stream]
+	i := slices.Index(all, w.turn)
 	if all = slices.Delete(all, i, i+1); len(all) == 0 {
-		delete(q.of, p.stream)
+		delete(q.of, w.stream)
 		return
 	}
-	if q.of[p.stream] = all; i == 0 {
+	if q.of[w.stream] = all; i == 0 {
 		close(all[0])
 	}
 }
