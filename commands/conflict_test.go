@@ -133,10 +133,11 @@ func (r *rig) outrun(bound time.Duration) (time.Duration, error) {
 		defer cancel()
 	}
 	began, other := time.Now(), r.other()
-	n := 0
+	first := func(claim.Claim, *Meta) ([]claim.Event, error) { return []claim.Event{claimed("first")}, nil }
 	_, err := transact(ctx, r.Engine, name, once(), func(claim.Claim, *Meta) ([]claim.Event, error) {
-		n++
-		other.behind(strconv.Itoa(n))
+		if _, err := transact(r.t.Context(), other.Engine, name, once(), first); err != nil {
+			return nil, err
+		}
 		return []claim.Event{claimed("mine")}, nil
 	})
 	return time.Since(began), err

@@ -33,6 +33,11 @@ func TestOutage_is_logged_once_for_all_replies(t *testing.T) {
 			store.leave(false)
 			close(release)
 			<-time.After(time.Minute)
+			for _, run := range runs {
+				if _, ended := run.Ended(); ended || !run.Pending() {
+					t.Error("its end is told, or it does not say that it waits")
+				}
+			}
 			store.comeBack()
 			for _, run := range runs {
 				if end, err := run.Wait(t.Context()); err != nil || end.Status != "completed" || run.Pending() {

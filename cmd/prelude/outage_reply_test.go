@@ -207,6 +207,9 @@ func (i *outage) turn(how string, lasts time.Duration) {
 			i.Errorf("after %v, %s the stream ended with %s:\n%s", lasts, who, got, h.text)
 		}
 	}
+	if lasts > 15*time.Second && !strings.Contains(here.text, ": waiting for the event store") {
+		i.Errorf("over %v the stream does not say that it waits:\n%s", lasts, here.text)
+	}
 	got := i.one.do("GET", "/v1/replies/"+reply, nil).want(200)
 	if got.str("status") != how || got.str("content") != texts(here.events(i.T)) || texts(there.events(i.T)) != got.str("content") {
 		i.Errorf("it is %v; here it was %q, there %q", got, texts(here.events(i.T)), texts(there.events(i.T)))

@@ -86,7 +86,8 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 const waitLog = time.Second
 
 // madeBy asks the log who makes a reply that is running in the views.
-func (s *Server) madeBy(ctx context.Context, who domain.Principal, m readmodels.Message) (session.UnderWay, bool, error) {
+func (s *Server) madeBy(ctx context.Context, who domain.Principal, m readmodels.Message,
+) (session.UnderWay, bool, error) {
 	soon, cancel := context.WithTimeout(ctx, waitLog)
 	defer cancel()
 	return s.Sessions.MadeBy(soon, who, m.Session, domain.ReplyID(m.ID))
@@ -111,7 +112,7 @@ func (s *Server) closeLost(ctx context.Context, who domain.Principal, m readmode
 	defer cancel()
 	at, err := s.Sessions.Recover(soon, who.Org, m.Session, domain.ReplyID(m.ID))
 	if ctx.Err() == nil && (away(err) || errors.Is(err, commands.ErrMoved)) {
-		return 0, nil
+		return 0, nil //nolint:nilerr // it is closed later, or by whoever was met there
 	}
 	return at, err
 }
