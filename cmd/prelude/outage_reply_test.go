@@ -173,13 +173,15 @@ func TestReplyOverAnOutage(t *testing.T) {
 	}
 }
 
-// ends lets the model end its reply in the middle of the outage, and gives what was told of it until that is over.
+// ends lets the model end its reply in the middle of the outage, before it is given up, and expects that nobody is told
+// so until that is over.
 func (i *outage) ends(session, reply string, lasts time.Duration) {
 	i.Helper()
 	i.proxy.Down()
-	i.only(i.statuses(session, reply, time.After(lasts/3)), "running")
+	speaks := min(lasts/3, 5*time.Second)
+	i.only(i.statuses(session, reply, time.After(speaks)), "running")
 	i.goOn <- struct{}{}
-	i.only(i.statuses(session, reply, time.After(lasts-lasts/3)), "running")
+	i.only(i.statuses(session, reply, time.After(lasts-speaks)), "running")
 	i.proxy.Up()
 }
 
