@@ -60,6 +60,11 @@ func (p *patient) examine(ctx context.Context, f finding, cfg eventstore.Config)
 	if p.cfg.EventStore != "" {
 		f.note = describe(e)
 	}
+	if why := refusedAll(e.Rights); why != nil { // whoever asks, not what is asked for
+		p.unread = "the event store refuses who asks"
+		f.err, f.mend, rights.unseen = storeSays(why), mendOf(why, f.mend), p.unread
+		return []finding{f, rights}
+	}
 	rights.unseen = ""
 	readable := true
 	var may []string
@@ -79,6 +84,16 @@ func (p *patient) examine(ctx context.Context, f finding, cfg eventstore.Config)
 		p.unread = "the event store does not let it be read"
 	}
 	return []finding{f, rights}
+}
+
+// refusedAll is why every call was refused, where it is one reason; nil: some were not, or for other reasons.
+func refusedAll(rights []eventstore.Right) error {
+	for _, r := range rights {
+		if r.Err == nil || storeSays(r.Err).Error() != storeSays(rights[0].Err).Error() {
+			return nil
+		}
+	}
+	return rights[0].Err
 }
 
 // describe says which store it is, and who leads it.

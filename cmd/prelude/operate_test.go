@@ -141,10 +141,12 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	r := start(t)
 	out, err := r.doctor("--database-url", r.dsn)
-	if err != nil || strings.Contains(out, "wrong") || strings.Count(out, "ok ") != 9 {
+	if err != nil || strings.Contains(out, "wrong") || strings.Contains(out, "not looked at") {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	contains(t, out, "a running prelude has it, and answers", ", the program's own", "opens the vault")
+	contains(t, out, "a running prelude has it, and answers", ", the program's own", "opens the vault",
+		"it may read $all, append, read streams, read streams' metadata", "from which the database was built",
+		"reader rights: at ", "reader views: at ", "behind 0 events")
 	r.stop()
 	for name, c := range map[string]struct{ args, want []string }{
 		"a database that is away": {[]string{"--database-url", "postgres://nobody@127.0.0.1:1/none"},
