@@ -21,6 +21,7 @@ type appending struct {
 	expected int64
 	events   []event
 	bytes    int
+	limit    int // of bytes
 }
 
 func (a *appending) size() int { return a.bytes }
@@ -52,7 +53,7 @@ func (a *appending) decide(w *writer, s *state) (old result, write bool, err err
 		return a.repeatedLately(w, s)
 	case a.expected == s.last:
 		return result{}, true, nil
-	case a.expected > s.last:
+	case a.expected > s.last, len(a.events) == 0: // nothing repeats nothing
 		return result{}, false, a.refuse(s)
 	}
 	equal, old, err := a.repeated(w, s)
@@ -84,7 +85,7 @@ func (a *appending) repeated(w *writer, s *state) (equal int, last result, err e
 			return false, err
 		}
 		equal++
-		last = result{rev: r.rev, pos: r.pos}
+		last = w.repeat(s, place{s.id, r.rev, r.pos, f.created})
 		return true, nil
 	}, s.id, a.expected+1, s.last, int64(math.MaxInt64), int64(len(a.events)+1))
 	return equal, last, err
@@ -94,12 +95,14 @@ func (a *appending) repeated(w *writer, s *state) (equal int, last result, err e
 // caller who expects no exact revision.
 func (a *appending) repeatedLately(w *writer, s *state) (old result, write bool, err error) {
 	if w.recent == nil {
-		if w.recent, err = loadRecent(w.conn); err != nil {
+		if w.recent, err = loadRecent(w.conn, w.begun); err != nil {
 			w.recent = nil
 			return result{}, false, fmt.Errorf("read the newest ids: %w", err)
 		}
 	}
-	old = result{rev: s.last, pos: s.lastPos}
+	if len(a.events) == 0 {
+		return result{}, true, nil
+	}
 	for i := range a.events {
 		p, ok := w.recent.places[a.events[i].id]
 		if !ok || p.stream != s.id {
@@ -108,13 +111,23 @@ func (a *appending) repeatedLately(w *writer, s *state) (old result, write bool,
 			}
 			return result{}, false, a.refuse(s)
 		}
-		old = result{rev: p.rev, pos: p.pos}
+		old = w.repeat(s, p)
 	}
 	return old, false, nil
 }
 
+// repeat is the answer to the repeat of an append that ended with the event at p. A real store
+// looks the event up for its position, so there is none where the stream does not show it.
+func (w *writer) repeat(s *state, p place) result {
+	again := result{rev: p.rev, pos: p.pos, inFlight: p.pos > w.book.durable.Load()}
+	if s.deleted() || p.rev < s.low() || s.tooOld(p.created, w.now()) {
+		again.pos = 0
+	}
+	return again
+}
+
 func (a *appending) write(w *writer, s *state) (result, error) {
-	left := result{rev: s.last, pos: s.lastPos}
+	left := result{rev: s.last, pos: w.at.last} // of nothing: the log's end
 	if len(a.events) == 0 {
 		return left, nil
 	}
@@ -153,7 +166,7 @@ func (a *appending) other(w *writer, wasDeleted bool) (*state, error) {
 }
 
 // metaWritten brings the limits of a metastream's stream up to date. Metadata for a stream that was
-// deleted softly bring it back, without the events it had.
+// deleted softly bring it back, without the events it had; so do those that say that it is deleted.
 func (a *appending) metaWritten(w *writer, s *state) error {
 	base := strings.TrimPrefix(a.stream, metaPrefix)
 	wasDeleted := s.deleted()
@@ -163,7 +176,7 @@ func (a *appending) metaWritten(w *writer, s *state) error {
 		s.meta = metaOfMeta
 		return nil
 	}
-	if wasDeleted && !s.deleted() {
+	if wasDeleted && !s.dead {
 		return w.setMeta(base, s, undeleted(data, s.last+1))
 	}
 	return nil

@@ -16,25 +16,26 @@ import (
 // have gone out, so a client that sends faster than the disk takes is slowed down.
 const (
 	batchWaiting = 4096
-	batchHeld    = maxAppend
+	batchHeld    = largestAppend
 	batchParts   = 1024 // appends of which the last message has not come
 )
 
-// longestWait is how long an append of a batch may wait for the writer, whatever its caller asks.
+// longestWait is how long an append of a batch may take to come whole and to wait for the writer, whatever
+// its caller asks.
 const longestWait = 10 * time.Second
 
 // BatchAppend takes many appends over one call, which may last for hours. They are decided on in
 // the order in which they become whole, and answered as they become durable.
 func (s *service) BatchAppend(stream api.Streams_BatchAppendServer) error {
 	c := &batchCall{
-		ctx: stream.Context(), stream: stream, writer: s.writer,
+		ctx: stream.Context(), stream: stream, writer: s.writer, limit: s.limit,
 		parts: map[uuid.UUID]*batched{},
 		wake:  make(chan struct{}, 1),
 		room:  make(chan struct{}, 1),
 	}
 	// It ends with the call's context; the node waits for it before it closes the writer.
 	s.readers.Go(c.read)
-	return statusOf(c.ctx, c.answer(s.closing))
+	return statusOf(c.ctx, c.answer(s.ending()))
 }
 
 // batchCall is one call of BatchAppend. One goroutine reads and hands in, another sends; none is
@@ -43,16 +44,16 @@ type batchCall struct {
 	ctx    context.Context
 	stream api.Streams_BatchAppendServer
 	writer *writer
-
-	parts map[uuid.UUID]*batched // what has not come whole; the reader's own
-	held  int                    // bytes in parts
+	limit  int // of an append, in bytes
 
 	mu      sync.Mutex
-	done    []*batched // outcomes that are to be sent
-	waiting int        // appends that were handed in and are not answered
-	bytes   int        // their size
-	ended   bool       // nothing more is handed in
-	fault   error      // why; nil at the client's half-close
+	parts   map[uuid.UUID]*batched // what has not come whole
+	held    int                    // bytes in parts
+	done    []*batched             // outcomes that are to be sent
+	waiting int                    // appends that were handed in and are not answered
+	bytes   int                    // their size
+	ended   bool                   // nothing more is handed in
+	fault   error                  // why; nil at the client's half-close
 	wake    chan struct{}
 	room    chan struct{}
 }
@@ -65,14 +66,24 @@ type batched struct {
 	id    *shared.UUID // of the append, in the form in which it came
 	name  *shared.StreamIdentifier
 	fault error // the caller's mistake
+	timer *time.Timer
 }
 
-func (c *batchCall) read() { c.end(c.receive()) }
+func (c *batchCall) read() {
+	err := c.receive()
+	c.mu.Lock()
+	for _, b := range c.parts {
+		b.timer.Stop()
+	}
+	clear(c.parts)
+	c.mu.Unlock()
+	c.end(err)
+}
 
-// end says that nothing more is handed in. The first reason counts.
+// end says that nothing more is handed in. The first reason counts, unless it was the client's half-close.
 func (c *batchCall) end(err error) {
 	c.mu.Lock()
-	if !c.ended {
+	if !c.ended || c.fault == nil {
 		c.ended, c.fault = true, err
 	}
 	c.mu.Unlock()
@@ -102,34 +113,74 @@ func (c *batchCall) take(req *api.BatchAppendReq) error {
 	if err != nil {
 		return &invalid{text: "an append needs a correlation id"}
 	}
-	b, ok := c.parts[id]
-	if !ok {
+	b := c.part(id)
+	if b == nil {
 		b = &batched{call: c, id: req.GetCorrelationId()}
+		b.limit = c.limit
 		b.begin(req.GetOptions(), time.Now())
 	}
-	before := b.bytes
 	b.extend(req.GetProposedMessages())
 	if req.GetIsFinal() {
-		delete(c.parts, id)
-		c.held -= before
 		return c.submit(b)
 	}
+	return c.keep(id, b)
+}
+
+// part takes an append of which some has come out of those that wait for more; nil: there is none.
+func (c *batchCall) part(id uuid.UUID) *batched {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.parts[id]
+	if b != nil {
+		b.timer.Stop()
+		delete(c.parts, id)
+		c.held -= b.bytes
+	}
+	return b
+}
+
+// keep lets an append wait for more of it, until its deadline.
+func (c *batchCall) keep(id uuid.UUID, b *batched) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.parts[id] = b
-	c.held += b.bytes - before
+	c.held += b.bytes
+	b.timer = time.AfterFunc(time.Until(b.until), func() { c.expire(id, b) })
 	if c.held > batchHeld || len(c.parts) > batchParts {
 		return &invalid{text: "too many appends are not final"}
 	}
 	return nil
 }
 
+// expire answers an append whose end has not come in time.
+func (c *batchCall) expire(id uuid.UUID, b *batched) {
+	c.mu.Lock()
+	late := c.parts[id] == b
+	if late {
+		delete(c.parts, id)
+		c.held -= b.bytes
+		c.waiting++
+		c.bytes += b.bytes
+	}
+	c.mu.Unlock()
+	if late {
+		b.err = context.DeadlineExceeded
+		b.finished()
+	}
+}
+
 func (b *batched) begin(o *api.BatchAppendReq_Options, now time.Time) {
-	b.request = request{ctx: b.call.ctx, op: &b.appending, done: b.finished}
+	b.request = request{
+		ctx: b.call.ctx, op: &b.appending, done: b.finished, until: now.Add(longestWait),
+	}
 	if o == nil {
 		b.fault = &invalid{text: "an append begins with its options"}
 		return
 	}
 	b.name = o.GetStreamIdentifier()
-	b.until = deadline(o, now)
+	if asked := deadline(o, now); !asked.IsZero() && asked.Before(b.until) {
+		b.until = asked
+	}
 	if b.stream, b.fault = streamName(b.name); b.fault == nil {
 		b.expected, b.fault = expectation(o.GetExpectedStreamPosition())
 	}
@@ -145,13 +196,6 @@ func deadline(o *api.BatchAppendReq_Options, now time.Time) time.Time {
 		return d.Deadline_21_10_0.AsTime()
 	}
 	return time.Time{}
-}
-
-// whole says that an append has come whole: how long it took to come is its caller's matter.
-func (b *batched) whole(now time.Time) {
-	if most := now.Add(longestWait); b.until.IsZero() || most.Before(b.until) {
-		b.until = most
-	}
 }
 
 func (b *batched) extend(events []*api.BatchAppendReq_ProposedMessage) {
@@ -181,7 +225,6 @@ func (c *batchCall) submit(b *batched) error {
 			return c.ctx.Err()
 		}
 	}
-	b.whole(time.Now())
 	if b.err = b.fault; b.err == nil {
 		return c.writer.hand(&b.request)
 	}
@@ -216,6 +259,10 @@ func (b *batched) finished() {
 
 // answer sends outcomes until the call has ended and all that was handed in is answered. When the
 // node closes, the call ends.
+//
+// After the client's half-close it does as a real store: it gives one more answer and ends; where all
+// was answered, it does not end before the caller's deadline. Clients for Python half-close after their
+// only append, and read its answer.
 func (c *batchCall) answer(closing <-chan struct{}) error {
 	var spare []*batched
 	for {
@@ -227,13 +274,10 @@ func (c *batchCall) answer(closing <-chan struct{}) error {
 		case <-c.ctx.Done():
 			return c.ctx.Err()
 		}
-		c.mu.Lock()
-		done := c.done
-		c.done = spare[:0]
-		c.mu.Unlock()
+		done, last := c.outcomes(spare[:0])
 		bytes := 0
 		for _, b := range done {
-			if err := c.stream.Send(b.response()); err != nil {
+			if err := c.stream.Send(b.response()); err != nil || last {
 				return err
 			}
 			bytes += b.bytes
@@ -246,14 +290,23 @@ func (c *batchCall) answer(closing <-chan struct{}) error {
 	}
 }
 
-// settle takes answered appends off the count and says whether the call is over.
+// outcomes gives what is to be sent and puts spare in its place. last says that after the first of it the
+// call ends.
+func (c *batchCall) outcomes(spare []*batched) (done []*batched, last bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	done, c.done = c.done, spare
+	return done, c.ended && c.fault == nil
+}
+
+// settle takes answered appends off the count and says whether the call ends with its fault.
 func (c *batchCall) settle(answered, bytes int) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.waiting -= answered
 	c.bytes -= bytes
 	signal(c.room)
-	return c.ended && c.waiting == 0
+	return c.ended && c.waiting == 0 && c.fault != nil
 }
 
 // signal wakes the one who waits on a channel of one place, now or when it next looks.

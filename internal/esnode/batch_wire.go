@@ -17,6 +17,9 @@ import (
 
 var nothing = &emptypb.Empty{}
 
+// errTimeout has the word for an append whose deadline came before its outcome.
+var errTimeout = errors.New("Timeout") //nolint:staticcheck // clients look for the word
+
 // response is the answer to an append of a batch. A refusal is in it, too: the call goes on.
 func (b *batched) response() *api.BatchAppendResp {
 	r := &api.BatchAppendResp{CorrelationId: b.id, StreamIdentifier: b.name}
@@ -51,6 +54,7 @@ func failure(err error) *rpc.Status {
 	var large *tooLarge
 	var bad *invalid
 	var failed *unavailable
+	var late *timedOut
 	switch {
 	case errors.As(err, &wrong):
 		return because(codes.AlreadyExists, err, wrong.detail())
@@ -62,8 +66,10 @@ func failure(err error) *rpc.Status {
 		return large.failure()
 	case errors.As(err, &bad):
 		return because(codes.InvalidArgument, err, &shared.BadRequest{Message: bad.text})
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &late):
 		return because(codes.DeadlineExceeded, err, &shared.Timeout{})
+	case errors.Is(err, context.DeadlineExceeded):
+		return because(codes.DeadlineExceeded, errTimeout, &shared.Timeout{})
 	case errors.Is(err, errDamaged):
 		return because(codes.DataLoss, err, &shared.Unknown{})
 	case isFull(err):

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"time"
@@ -101,7 +102,7 @@ func (k *keeper) keeps(r *record) (bool, error) {
 	s, ok := k.states.get(r.stream)
 	if !ok {
 		var err error
-		if s, err = k.conn.load(string(streamOf(r.frame))); err != nil {
+		if s, err = k.conn.load(string(streamOf(r.frame)), math.MaxInt64); err != nil {
 			return false, err
 		}
 		k.states.put(r.stream, s)

@@ -18,7 +18,7 @@ type conn struct {
 
 	begin, commit, rollback  *stmt
 	addEvent, addStream      *stmt
-	streamID, head, existing *stmt
+	streamID, head           *stmt
 	nthLast, gapEnd, nameOf  *stmt
 	forwards, backwards      *stmt
 	allForwards, allBack     *stmt
@@ -51,9 +51,8 @@ func (c *conn) prepare() error {
 		{&c.addEvent, "INSERT INTO events (pos, stream, rev, rec) VALUES (?, ?, ?, ?)"},
 		{&c.addStream, "INSERT INTO streams (id, name) VALUES (?, ?)"},
 		{&c.streamID, "SELECT id FROM streams WHERE name = ?"},
-		{&c.head, "SELECT rev, pos FROM events WHERE stream = ? ORDER BY rev DESC LIMIT 2"},
+		{&c.head, "SELECT rev, pos FROM events WHERE stream = ? AND +pos <= ? ORDER BY rev DESC LIMIT 2"},
 		{&c.nthLast, "SELECT pos FROM events ORDER BY pos DESC LIMIT 1 OFFSET ?"},
-		{&c.existing, "SELECT 1 FROM events WHERE pos = ?"},
 		// Of the gap that a position is in, where the next event is.
 		{&c.gapEnd, "SELECT high FROM (SELECT high FROM gaps WHERE low <= ? ORDER BY low DESC LIMIT 1) " +
 			"WHERE high > ?"},

@@ -106,8 +106,9 @@ func TestDatabase_damage_spares_the_rest_of_a_commit(t *testing.T) {
 	b.Send(wire.Text(uuid.New()), wire.BatchOptions("", noStream), true)
 	b.Next()
 	release()
-	for _, stream := range streams {
-		err := status.ErrorProto(b.Next().GetError())
+	for range streams {
+		got := b.Next()
+		stream, err := string(got.GetStreamIdentifier().GetStreamName()), status.ErrorProto(got.GetError())
 		switch {
 		case stream != "$$s" && err != nil:
 			t.Errorf("%s: %v", stream, err)
@@ -179,7 +180,7 @@ func TestDatabase_no_answer_outlives_a_failed_commit(t *testing.T) {
 			events: []event{{id: wire.ID(id), kind: "tested", data: []byte("{}")}}}}
 	}
 	batch := []*request{asked(0, "b"), asked(0, "b"), asked(anyRevision, "b"), asked(0, "other"), asked(1, "c")}
-	w.commit(batch)
+	w.answer(batch, w.commit(batch))
 	var cannot *unavailable
 	for i, r := range batch {
 		if !errors.As(r.err, &cannot) || r.result != (result{}) {
@@ -189,7 +190,7 @@ func TestDatabase_no_answer_outlives_a_failed_commit(t *testing.T) {
 	if err := w.conn.run("DROP TRIGGER fail"); err != nil {
 		t.Fatal(err)
 	}
-	w.commit(batch)
+	w.answer(batch, w.commit(batch))
 	if p := batch[0].pos; p == 0 || batch[1].pos != p || batch[2].pos != p || !isRefusal(batch[3].err) || batch[4].rev != 2 {
 		t.Errorf("with room they are answered %v, %v, %v, %v, %v", batch[0], batch[1], batch[2], batch[3], batch[4])
 	}

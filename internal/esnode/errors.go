@@ -14,11 +14,16 @@ import (
 type wrongVersion struct {
 	stream            string
 	expected, current int64
+	removal           bool // a delete or a tombstone was refused, not an append
 }
 
 func (e *wrongVersion) Error() string {
-	return fmt.Sprintf("Append failed due to WrongExpectedVersion. Stream: %s, "+
-		"Expected version: %d, Actual version: %d", e.stream, e.expected, e.current)
+	operation := "Append"
+	if e.removal {
+		operation = "Delete"
+	}
+	return fmt.Sprintf("%s failed due to WrongExpectedVersion. Stream: %s, "+
+		"Expected version: %d, Actual version: %d", operation, e.stream, e.expected, e.current)
 }
 
 // deleted refuses an operation on a stream that is deleted for good.
@@ -41,6 +46,11 @@ func (e *tooLarge) Error() string {
 	return fmt.Sprintf("Event with Id: %s, Size: %d, exceeds Maximum Append Event Size of %d.",
 		e.event, e.size, e.limit)
 }
+
+// timedOut says that the node gave an operation up; it may have happened, or may still happen.
+type timedOut struct{ reason string }
+
+func (e *timedOut) Error() string { return "Operation timed out: " + e.reason }
 
 // unavailable says that an operation failed for the node's own reasons.
 type unavailable struct{ cause error }

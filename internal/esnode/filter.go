@@ -16,6 +16,7 @@ type filter struct {
 	match    func([]byte) (bool, error)
 	verdicts *cache[int64, bool]  // by stream
 	kinds    *cache[string, bool] // by type
+	window   uint32               // events to consider at once
 	interval int                  // events to consider between a subscription's checkpoints
 }
 
@@ -38,19 +39,25 @@ func newFilter(o *api.ReadReq_Options_FilterOptions) (*filter, error) {
 	default:
 		return nil, &invalid{text: "a filter needs a stream or an event type"}
 	}
-	window := uint32(32)
-	if m, ok := o.GetWindow().(*api.ReadReq_Options_FilterOptions_Max); ok {
-		window = m.Max
+	switch w := o.GetWindow().(type) {
+	case *api.ReadReq_Options_FilterOptions_Max:
+		f.window = w.Max
+	case *api.ReadReq_Options_FilterOptions_Count:
+		f.window = 32
+	default:
+		return nil, &invalid{text: "a filter needs a window"}
 	}
-	f.interval = int(min(uint64(window)*uint64(o.GetCheckpointIntervalMultiplier()), 1<<30))
+	f.interval = int(min(uint64(f.window)*uint64(o.GetCheckpointIntervalMultiplier()), 1<<30))
+	// With both the pattern counts; with neither nothing passes.
+	if by.GetRegex() != "" {
+		var err error
+		f.match, err = compile(by.GetRegex())
+		return f, err
+	}
 	for _, p := range by.GetPrefix() {
 		f.prefixes = append(f.prefixes, []byte(p))
 	}
-	var err error
-	if len(f.prefixes) == 0 {
-		f.match, err = compile(by.GetRegex())
-	}
-	return f, err
+	return f, nil
 }
 
 // compile prefers the engine that cannot backtrack; the protocol's patterns are those of .NET.
@@ -60,7 +67,7 @@ func compile(pattern string) (func([]byte) (bool, error), error) {
 	}
 	re, err := regexp2.Compile(pattern, regexp2.None)
 	if err != nil {
-		return nil, &invalid{text: "the filter is no regular expression"}
+		return nil, &invalid{text: "the filter is no regular expression", unhandled: true}
 	}
 	re.MatchTimeout = matchTimeout
 	return func(b []byte) (bool, error) {

@@ -21,23 +21,29 @@ func (r *reading) resolve(rec *record) (*api.ReadResp, error) {
 		Position: &api.ReadResp_ReadEvent_CommitPosition{CommitPosition: uint64(rec.pos)},
 	}
 	if r.links && own.Metadata["type"] == linkType {
+		rev, stream, ok := linkTo(string(own.Data))
+		if !ok { // a link that is none is an event as any other
+			return &api.ReadResp{Content: &api.ReadResp_Event{Event: e}}, nil
+		}
 		e.Link = own
-		if e.Event, err = r.target(string(own.Data)); err != nil {
+		if e.Event, err = r.target(rev, stream); err != nil {
 			return nil, err
 		}
 	}
 	return &api.ReadResp{Content: &api.ReadResp_Event{Event: e}}, nil
 }
 
-// target finds the event that a link, "revision@stream", points to.
-func (r *reading) target(link string) (*api.ReadResp_ReadEvent_RecordedEvent, error) {
-	number, name, ok := strings.Cut(link, "@")
+// linkTo takes apart the text of a link, "revision@stream".
+func linkTo(text string) (rev int64, stream string, ok bool) {
+	number, stream, ok := strings.Cut(text, "@")
 	rev, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil {
-		return nil, nil //nolint:nilerr // what names no event points to none, as in the store that it speaks for
-	}
+	return rev, stream, ok && err == nil
+}
+
+// target finds the event that a link points to; there is none where it is gone.
+func (r *reading) target(rev int64, name string) (*api.ReadResp_ReadEvent_RecordedEvent, error) {
 	s, err := r.book.state(r.ctx, name)
-	if err != nil || s.dead || s.deleted() || rev < s.low() || rev > s.last {
+	if err != nil || s.buried() || s.deleted() || rev < s.low() || rev > s.last {
 		return nil, err
 	}
 	p, err := r.book.stream(r.ctx, s.id, rev, min(rev, math.MaxInt64-1), false, 1)

@@ -2,6 +2,7 @@ package esnode
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,7 @@ const longestSocket = 107
 type entrance struct {
 	net.Listener
 	options []grpc.ServerOption
+	mux     *mux // what shares the listener with HTTP/1.1; nil where nothing does
 }
 
 func (n *Node) listen(ctx context.Context, cfg Config) (all []entrance, err error) {
@@ -97,8 +99,9 @@ func listenTCP(ctx context.Context, cfg *Config) (e entrance, err error) {
 		return e, fmt.Errorf("the event store listens on loopback addresses only, not on %q, "+
 			"unless it has a certificate with its key, a user and a password", cfg.Listen)
 	}
+	var secure *tls.Config
 	if guarded {
-		if e.options, err = cfg.protection(); err != nil {
+		if secure, e.options, err = cfg.protection(); err != nil {
 			return e, err
 		}
 	}
@@ -110,7 +113,8 @@ func listenTCP(ctx context.Context, cfg *Config) (e entrance, err error) {
 	if tcp, ok := l.Addr().(*net.TCPAddr); !guarded && ok && !tcp.IP.IsLoopback() {
 		return e, errors.Join(fmt.Errorf("%q is not a loopback address", cfg.Listen), l.Close())
 	}
-	e.Listener = quickAcks(l)
+	e.mux = newMux(quickAcks(l), secure)
+	e.Listener = e.mux.grpc
 	return e, nil
 }
 

@@ -90,23 +90,24 @@ func (l *logbook) with(ctx context.Context, fn func(*conn) error) error {
 	}
 }
 
-// cached gives a stream's state if it is known, and the count of commits so far.
-func (l *logbook) cached(stream string) (state, bool, int) {
+// cached gives a stream's state if it is known, the count of commits so far and how far they are
+// visible.
+func (l *logbook) cached(stream string) (s state, ok bool, commits int, durable int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s, ok := l.states.get(stream)
-	return s, ok, l.commits
+	s, ok = l.states.get(stream)
+	return s, ok, l.commits, l.durable.Load()
 }
 
 // state gives what is known of a stream. What was read while a commit came is used but not kept:
 // the commit may have made it old.
 func (l *logbook) state(ctx context.Context, stream string) (state, error) {
-	s, ok, commits := l.cached(stream)
+	s, ok, commits, durable := l.cached(stream)
 	if ok {
 		return s, nil
 	}
 	err := l.with(ctx, func(c *conn) (err error) {
-		s, err = c.load(stream)
+		s, err = c.load(stream, durable)
 		return err
 	})
 	if err != nil {
@@ -213,17 +214,4 @@ func (l *logbook) locate(c *conn, query func(*conn) (*stmt, []any), damaged erro
 	}
 	_ = plain.close() // nothing was written
 	return damaged
-}
-
-// holds says whether an event begins at a position, or may have before the log was compacted.
-func (l *logbook) holds(ctx context.Context, pos int64) (found bool, err error) {
-	err = l.with(ctx, func(c *conn) error {
-		n, err := c.existing.number(pos)
-		if err == nil && n == 0 {
-			n, err = c.gapEnd.number(pos, pos)
-		}
-		found = n > 0
-		return err
-	})
-	return found, err
 }

@@ -84,6 +84,9 @@ func (w *writer) reopen() error {
 		return err
 	}
 	w.conn = c
+	if w.publisher != nil {
+		w.publisher.settle()
+	}
 	if err = w.resume(); err != nil {
 		w.fault.worse = errors.Is(err, errShorter)
 		w.shut()

@@ -1,10 +1,13 @@
 package esnode
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -42,13 +45,14 @@ func parseMetadata(data []byte) limits {
 }
 
 func readMetadata(data []byte) (m limits, err error) {
-	var raw map[string]json.RawMessage
-	if err := json.Unmarshal(data, &raw); err != nil {
+	fields, err := fieldsOf(data)
+	if err != nil {
 		return limits{}, err
 	}
 	var seconds, ignored int64
-	for key, value := range raw {
-		switch key {
+	for _, f := range fields {
+		value := f.value
+		switch f.key {
 		case "$maxCount":
 			m.maxCount, err = positive(value)
 		case "$maxAge":
@@ -119,16 +123,64 @@ func checkACL(value json.RawMessage) error {
 	return nil
 }
 
+// field is a field of a metadata event.
+type field struct {
+	key   string
+	value json.RawMessage
+}
+
+// fieldsOf gives the fields of an object in their order, of those with one name the last in the first's
+// stead. What follows the object does not matter: a real store stops reading there.
+func fieldsOf(data []byte) (all []field, err error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return nil, errMetadata
+	}
+	at := map[string]int{}
+	for d.More() {
+		t, err := d.Token()
+		if err != nil {
+			return nil, err
+		}
+		f := field{}
+		f.key, _ = t.(string) // the decoder takes no other keys
+		if err := d.Decode(&f.value); err != nil {
+			return nil, err
+		}
+		if i, twice := at[f.key]; twice {
+			all[i] = f
+			continue
+		}
+		at[f.key] = len(all)
+		all = append(all, f)
+	}
+	_, err = d.Token()
+	return all, err
+}
+
 // undeleted gives metadata as it was but for $tb.
 func undeleted(data []byte, before int64) []byte {
-	raw := map[string]json.RawMessage{}
-	if json.Unmarshal(data, &raw) != nil || raw == nil {
-		raw = map[string]json.RawMessage{}
-	}
-	raw["$tb"] = json.RawMessage(fmt.Sprint(before))
-	b, err := json.Marshal(raw)
+	all, err := fieldsOf(data)
 	if err != nil {
-		return fmt.Appendf(nil, `{"$tb":%d}`, before)
+		all = nil
 	}
-	return b
+	bound := field{"$tb", json.RawMessage(strconv.FormatInt(before, 10))}
+	at := slices.IndexFunc(all, func(f field) bool { return f.key == bound.key })
+	if at < 0 {
+		all = append(all, bound)
+	} else {
+		all[at] = bound
+	}
+	b := []byte{'{'}
+	for i, f := range all {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		key, err := json.Marshal(f.key)
+		if err != nil {
+			return fmt.Appendf(nil, `{"$tb":%d}`, before)
+		}
+		b = append(append(append(b, key...), ':'), f.value...)
+	}
+	return append(b, '}')
 }

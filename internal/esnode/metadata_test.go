@@ -17,7 +17,7 @@ func TestRaised(t *testing.T) {
 		{`{}`, 4, `{"$tb":4}`},
 		{`null`, 4, `{"$tb":4}`},
 		{`{"$tb":9,"own":1}`, 4, `{"$tb":9,"own":1}`},
-		{`{"own":1,"$tb":3,"$maxCount":2}`, 4, `{"$maxCount":2,"$tb":4,"own":1}`},
+		{`{"own":1,"$tb":3,"$maxCount":2}`, 4, `{"own":1,"$tb":4,"$maxCount":2}`},
 		{`{"$tb":-1}`, 4, `{"$tb":4}`},
 		{`{"$maxCount":2,"$maxAge":"1"}`, 4, `{"$tb":4}`},
 		{`{"$tb":9,"$maxAge":"1"}`, 4, `{"$tb":4}`},

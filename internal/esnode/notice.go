@@ -1,6 +1,7 @@
 package esnode
 
 import (
+	"math"
 	"time"
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
@@ -10,6 +11,19 @@ import (
 // Newer protocols say in these messages when they were sent and up to where; clients built for them
 // ignore or misread a message without. This module's protocol lacks the fields, so they are
 // attached as what it does not know.
+//
+// Stores up to 24.x lack them too; notices says which of both a node is like.
+type notices bool
+
+const (
+	withoutPlace notices = false // up to 24.x
+	withPlace    notices = true  // from 25.0 on
+)
+
+// beforeFirst is the position before the first event, -1 as a number without a sign: the checkpoint of a
+// subscription from the start that nothing has matched yet.
+const beforeFirst = math.MaxUint64
+
 const (
 	caughtUpTimestamp   = 1
 	caughtUpRevision    = 2
@@ -18,17 +32,20 @@ const (
 )
 
 // checkpointAt says that everything up to a position was considered.
-func checkpointAt(pos int64, now time.Time) *api.ReadResp {
-	at := uint64(pos)
+func (n notices) checkpointAt(at uint64, now time.Time) *api.ReadResp {
 	m := &api.ReadResp_Checkpoint{CommitPosition: at, PreparePosition: at}
-	m.ProtoReflect().SetUnknown(appendTimestamp(nil, checkpointTimestamp, now))
+	if n == withPlace {
+		m.ProtoReflect().SetUnknown(appendTimestamp(nil, checkpointTimestamp, now))
+	}
 	return &api.ReadResp{Content: &api.ReadResp_Checkpoint_{Checkpoint: m}}
 }
 
 // caughtUpAt says that a subscription has seen all there is; place is where.
-func caughtUpAt(place []byte, now time.Time) *api.ReadResp {
+func (n notices) caughtUpAt(place []byte, now time.Time) *api.ReadResp {
 	m := &api.ReadResp_CaughtUp{}
-	m.ProtoReflect().SetUnknown(append(appendTimestamp(nil, caughtUpTimestamp, now), place...))
+	if n == withPlace {
+		m.ProtoReflect().SetUnknown(append(appendTimestamp(nil, caughtUpTimestamp, now), place...))
+	}
 	return &api.ReadResp{Content: &api.ReadResp_CaughtUp_{CaughtUp: m}}
 }
 

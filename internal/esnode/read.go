@@ -5,8 +5,6 @@ import (
 	"math"
 
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // Read answers reads and subscriptions, of a stream or of all.
@@ -28,6 +26,7 @@ type reading struct {
 	stringIDs bool
 	tell      bool // the caller understands the messages of the first and the last revision
 	filter    *filter
+	closing   <-chan struct{} // nil: the call is cut off when the node closes
 }
 
 func (s *service) reading(o *api.ReadReq_Options, out api.Streams_ReadServer) (*reading, error) {
@@ -41,6 +40,7 @@ func (s *service) reading(o *api.ReadReq_Options, out api.Streams_ReadServer) (*
 		links:     o.GetResolveLinks(),
 		stringIDs: stringIDs,
 		tell:      o.GetControlOption().GetCompatibility() >= 1,
+		closing:   s.ending(),
 	}
 	var err error
 	if f := o.GetFilter(); f != nil && o.GetAll() != nil {
@@ -52,14 +52,13 @@ func (s *service) reading(o *api.ReadReq_Options, out api.Streams_ReadServer) (*
 func (r *reading) run(o *api.ReadReq_Options) error {
 	_, subscribe := o.GetCountOption().(*api.ReadReq_Options_Subscription)
 	count := o.GetCount()
-	if !subscribe && count == 0 {
-		return status.Error(codes.Unknown, "the count must be above 0")
-	}
-	if subscribe && r.back {
+	switch {
+	case !subscribe && (count == 0 || r.filter != nil && r.filter.window == 0):
+		return r.unanswered()
+	case subscribe && r.back:
 		return &invalid{text: "subscriptions go forwards"}
-	}
-	if subscribe && r.filter != nil && r.filter.interval == 0 {
-		return &invalid{text: "a filter's window and checkpoint interval must be above 0"}
+	case subscribe && r.filter != nil && r.filter.interval == 0:
+		return &invalid{text: "a window and a checkpoint interval are above 0", unhandled: true}
 	}
 	switch of := o.GetStreamOption().(type) {
 	case *api.ReadReq_Options_All:
@@ -86,6 +85,17 @@ func (r *reading) stopped() error {
 	case <-r.closing:
 		return errStopping
 	default:
+		return r.ctx.Err()
+	}
+}
+
+// unanswered waits for the caller's deadline, as a real store does with what it meets an exception in
+// after it has taken the request.
+func (r *reading) unanswered() error {
+	select {
+	case <-r.closing:
+		return errStopping
+	case <-r.ctx.Done():
 		return r.ctx.Err()
 	}
 }
@@ -147,7 +157,7 @@ func (r *reading) span(o *api.ReadReq_Options_AllOptions) (low, high int64, err 
 	case *api.ReadReq_Options_AllOptions_End:
 		at = math.MaxInt64
 	case *api.ReadReq_Options_AllOptions_Position:
-		at, err = r.position(from.Position.GetCommitPosition(), r.badRead())
+		at, err = positionOf(from.Position)
 	default:
 		err = &invalid{text: "a position is required"}
 	}
@@ -157,30 +167,20 @@ func (r *reading) span(o *api.ReadReq_Options_AllOptions) (low, high int64, err 
 	return at, durable, err
 }
 
-// position checks that an event begins at a position: one of another log, or of a lost part of this
-// one, would skip events silently. The log's start is a position too.
-func (r *reading) position(commit uint64, bad error) (int64, error) {
-	if commit == 0 {
-		return 0, nil
+// positionOf reads a position of the log. Clients for .NET write the log's end as the largest number twice.
+// That no event begins at a position is no mistake: a real store goes on from the next event.
+func positionOf(p *api.ReadReq_Options_Position) (int64, error) {
+	commit, prepare := p.GetCommitPosition(), p.GetPreparePosition()
+	switch {
+	case commit == math.MaxUint64 && prepare == math.MaxUint64:
+		return math.MaxInt64, nil
+	case commit < prepare, commit > math.MaxInt64:
+		return 0, errNoPosition
 	}
-	if commit <= uint64(r.book.durable.Load()) {
-		found, err := r.book.holds(r.ctx, int64(commit))
-		if err != nil || found {
-			return int64(commit), err
-		}
-	}
-	return 0, bad
+	return int64(commit), nil
 }
 
-var errBadSubscription = &invalid{text: "Trying to read from an invalid position."}
-
-// badRead is how a read from an invalid position ends; clients tell it by the words.
-func (r *reading) badRead() error {
-	if r.filter != nil {
-		return status.Error(codes.Unknown, "Unexpected FilteredReadAllResult: InvalidPosition")
-	}
-	return status.Error(codes.Unknown, "Unexpected ReadAllResult: InvalidPosition")
-}
+var errNoPosition = &invalid{text: "no position of the log", unhandled: true}
 
 // send gives the caller an event.
 func (r *reading) send(rec *record) error {

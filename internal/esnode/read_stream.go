@@ -12,76 +12,126 @@ import (
 func (r *reading) readStream(
 	name string, o *api.ReadReq_Options_StreamOptions, count uint64,
 ) error {
-	s, err := r.book.state(r.ctx, name)
+	from, err := revision(o, 0)
+	if err == nil && from == math.MaxInt64 && !r.back {
+		err = &invalid{text: "a stream is read forwards from a revision", unhandled: true}
+	}
+	if err != nil {
+		return err
+	}
+	s, found, err := r.readable(name)
+	if err != nil || !found {
+		return err
+	}
+	w := &window{name: name, state: s, low: s.low(), high: s.last, count: count}
+	if r.back {
+		w.high = min(w.high, from)
+	} else {
+		w.gap = &gap{from: from, low: w.low, end: s.last + 1, page: int64(min(count, firstPage))}
+		w.low = max(w.low, from)
+	}
+	if found, err = r.sendStream(w); err != nil || !found || !r.tell {
+		return err
+	}
+	if err := r.passed(w.gap, w.last+1); err != nil {
+		return err
+	}
+	return r.out.Send(&api.ReadResp{
+		Content: &api.ReadResp_LastStreamPosition{LastStreamPosition: uint64(w.last)},
+	})
+}
+
+// readable looks a stream up; where it is not found, the caller has been told.
+func (r *reading) readable(name string) (s state, found bool, err error) {
+	s, err = r.book.state(r.ctx, name)
 	switch {
 	case err != nil:
-		return err
-	case s.dead:
-		return &deleted{name}
+		return s, false, err
+	case s.buried():
+		return s, false, &deleted{name}
 	case s.last < 0 || s.deleted():
-		return r.out.Send(&api.ReadResp{Content: &api.ReadResp_StreamNotFound_{
+		return s, false, r.out.Send(&api.ReadResp{Content: &api.ReadResp_StreamNotFound_{
 			StreamNotFound: &api.ReadResp_StreamNotFound{
 				StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(name)},
 			},
 		}})
 	}
-	low, high := s.low(), s.last
-	from, err := revision(o, 0)
-	if err != nil {
-		return err
-	}
-	g := &gap{from: from, low: low, end: s.last + 1, page: int64(min(count, firstPage))}
-	if r.back {
-		high, g = min(high, from), nil
-	} else {
-		low = max(low, from)
-	}
-	if err := r.sendStream(&s, low, high, count, g); err != nil || !r.tell {
-		return err
-	}
-	if err := r.passed(g, s.last+1); err != nil {
-		return err
-	}
-	return r.out.Send(&api.ReadResp{
-		Content: &api.ReadResp_LastStreamPosition{LastStreamPosition: uint64(s.last)},
-	})
+	return s, true, nil
 }
 
-// sendStream gives events of a range of revisions.
-func (r *reading) sendStream(s *state, low, high int64, count uint64, g *gap) error {
-	for count > 0 && low <= high {
-		p, err := r.book.stream(r.ctx, s.id, low, high, r.back, limit(count))
+// window is what a read of a stream has still to give.
+type window struct {
+	state
+	name      string
+	low, high int64 // revisions
+	count     uint64
+	gap       *gap // nil: backwards
+}
+
+// sendStream gives the events of a window. It says false where the stream was deleted meanwhile, which
+// only a read that looks anew for each page sees.
+func (r *reading) sendStream(w *window) (found bool, err error) {
+	for w.count > 0 && w.low <= w.high {
+		p, err := r.book.stream(r.ctx, w.id, w.low, w.high, r.back, r.pageOf(w.count))
+		if err == nil {
+			err = r.sendPage(w, &p)
+		}
+		if err == nil && !p.end {
+			err = r.stopped()
+		}
+		if err != nil || p.end {
+			return true, err
+		}
+		if r.moods.page() > 0 {
+			if found, err := r.renew(w); err != nil || !found {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+func (r *reading) pageOf(count uint64) int {
+	if n := r.moods.page(); n > 0 {
+		return min(n, limit(count))
+	}
+	return limit(count)
+}
+
+// renew looks at the stream anew.
+func (r *reading) renew(w *window) (found bool, err error) {
+	if w.state, found, err = r.readable(w.name); err != nil || !found {
+		return false, err
+	}
+	w.low = max(w.low, w.state.low())
+	if !r.back {
+		w.high = w.last
+	}
+	return true, nil
+}
+
+func (r *reading) sendPage(w *window, p *page) error {
+	for i := range p.records {
+		rec := &p.records[i]
+		if r.back {
+			w.high = rec.rev - 1
+		} else {
+			w.low = rec.rev + 1
+		}
+		old, err := w.expired(rec, time.Now())
 		if err != nil {
 			return err
 		}
-		for i := range p.records {
-			rec := &p.records[i]
-			if r.back {
-				high = rec.rev - 1
-			} else {
-				low = rec.rev + 1
-			}
-			old, err := s.expired(rec, time.Now())
-			if err != nil {
-				return err
-			}
-			if old {
-				continue
-			}
-			if err := r.passed(g, rec.rev); err != nil {
-				return err
-			}
-			if err := r.send(rec); err != nil {
-				return err
-			}
-			count--
+		if old {
+			continue
 		}
-		if p.end {
-			return nil
-		}
-		if err := r.stopped(); err != nil {
+		if err := r.passed(w.gap, rec.rev); err != nil {
 			return err
 		}
+		if err := r.send(rec); err != nil {
+			return err
+		}
+		w.count--
 	}
 	return nil
 }
@@ -92,7 +142,12 @@ func (s *state) expired(r *record, now time.Time) (bool, error) {
 		return false, nil
 	}
 	f, err := decode(r.frame)
-	return f.created < now.Add(-s.meta.maxAge).UnixNano()/100, err
+	return s.tooOld(f.created, now), err
+}
+
+// tooOld is expired by when an event was created, in 100 ns ticks since 1970.
+func (s *state) tooOld(created int64, now time.Time) bool {
+	return s.meta.maxAge != 0 && created < now.Add(-s.meta.maxAge).UnixNano()/100
 }
 
 // revision gives the revision that a request names; the end is beyond all.
@@ -103,6 +158,9 @@ func revision(o *api.ReadReq_Options_StreamOptions, start int64) (int64, error) 
 	case *api.ReadReq_Options_StreamOptions_End:
 		return math.MaxInt64, nil
 	case *api.ReadReq_Options_StreamOptions_Revision:
+		if from.Revision == math.MaxUint64 { // how -1 reads as a number without a sign
+			return math.MaxInt64, nil
+		}
 		return int64(min(from.Revision, math.MaxInt64-1)), nil
 	}
 	return 0, &invalid{text: "a revision is required"}

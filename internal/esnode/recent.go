@@ -6,13 +6,15 @@ import (
 	"github.com/google/uuid"
 )
 
-// place is where an event is.
-type place struct{ stream, rev, pos int64 }
+// place is where an event is, and when it was made.
+type place struct{ stream, rev, pos, created int64 }
 
 const recentIDs = 100_000
 
-// recent remembers the ids of the newest events, for appends that expect no exact revision. It is
-// filled from the log when first asked, so it costs nothing to those who always expect one.
+// recent remembers the ids of the newest events since the node started, for appends that expect no
+// exact revision. It is filled from the log when first asked, so it costs nothing to those who always
+// expect one. Like a real store it forgets all ids when the node stops, and keeps an id's first place
+// where several streams have it.
 type recent struct {
 	places map[uuid.UUID]place
 	ring   []uuid.UUID
@@ -21,6 +23,9 @@ type recent struct {
 
 func (r *recent) add(id uuid.UUID, p place) {
 	if r == nil {
+		return
+	}
+	if _, known := r.places[id]; known {
 		return
 	}
 	if len(r.ring) < recentIDs {
@@ -33,8 +38,8 @@ func (r *recent) add(id uuid.UUID, p place) {
 	r.places[id] = p
 }
 
-// loadRecent reads the ids of the log's newest events.
-func loadRecent(c *conn) (*recent, error) {
+// loadRecent reads the ids of the log's newest events, of those after a position.
+func loadRecent(c *conn, after int64) (*recent, error) {
 	var from int64
 	err := c.nthLast.each(func(row []driver.Value) (bool, error) {
 		from, _ = row[0].(int64)
@@ -46,8 +51,8 @@ func loadRecent(c *conn) (*recent, error) {
 	r := &recent{places: map[uuid.UUID]place{}}
 	err = eachRecord(c.allForwards, func(rec record) (bool, error) {
 		f, err := decode(rec.frame)
-		r.add(f.id, place{rec.stream, rec.rev, rec.pos})
+		r.add(f.id, place{rec.stream, rec.rev, rec.pos, f.created})
 		return true, err
-	}, from, int64(deletedBefore), int64(recentIDs))
+	}, max(from, after+1), int64(deletedBefore), int64(recentIDs))
 	return r, err
 }

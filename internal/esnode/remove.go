@@ -24,7 +24,9 @@ func (r *removing) apply(w *writer) (result, error) {
 		return result{}, &deleted{r.stream}
 	}
 	if !r.allowed(s) {
-		return result{}, &wrongVersion{stream: r.stream, expected: r.expected, current: s.last}
+		return result{}, &wrongVersion{
+			stream: r.stream, expected: r.expected, current: s.last, removal: true,
+		}
 	}
 	if r.forGood {
 		return r.bury(w, s)
@@ -47,20 +49,18 @@ func (r *removing) allowed(s *state) bool {
 }
 
 func (r *removing) bury(w *writer, s *state) (result, error) {
+	// It is looked up before the first write: until then damage in it is this removal's matter alone.
+	m, err := w.state(metaPrefix + r.stream)
+	if err != nil {
+		return result{}, err
+	}
 	id, err := uuid.NewRandom()
 	if err != nil {
 		return result{}, fmt.Errorf("make an id: %w", err)
 	}
-	m := &state{} // the metadata of metadata are in no stream
-	if !isMeta(r.stream) {
-		// It is looked up before the first write: until then damage in it is this removal's matter alone.
-		if m, err = w.state(metaPrefix + r.stream); err != nil {
-			return result{}, err
-		}
-	}
 	pos, err := w.write(r.stream, s, deletedBefore, &event{id: id, kind: tombstoneType})
 	if err == nil {
-		m.dead, m.deadPos = true, pos // its metadata cannot be written to any more either
+		m.orphan = true
 	}
 	return result{rev: s.last, pos: pos}, err
 }

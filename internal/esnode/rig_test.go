@@ -23,12 +23,20 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type rig struct {
 	*wire.Client
 	dir  string
+	cfg  Config // what differs from the default
 	node *Node
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	return newRigWith(t, Config{})
+}
+
+// newRigWith is one whose node is told more than where it is.
+func newRigWith(t *testing.T, cfg Config) *rig {
+	t.Helper()
 	r := newStoppedRig(t)
+	r.cfg = cfg
 	r.start(t)
 	t.Cleanup(r.stop)
 	return r
@@ -61,7 +69,9 @@ func (r *rig) start(t *testing.T) {
 // tryStart is start where the node may have reasons not to.
 func (r *rig) tryStart(t *testing.T) error {
 	t.Helper()
-	n, err := Start(t.Context(), Config{Dir: r.dir, Socket: r.socket()})
+	cfg := r.cfg
+	cfg.Dir, cfg.Socket = r.dir, r.socket()
+	n, err := Start(t.Context(), cfg)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
@@ -39,17 +38,18 @@ func (cfg *Config) guarded() (bool, error) {
 	return true, nil
 }
 
-// protection gives the options of a server that nobody uses without TLS and the password.
-func (cfg *Config) protection() ([]grpc.ServerOption, error) {
+// protection gives what a server needs that nobody uses without TLS and the password.
+func (cfg *Config) protection() (*tls.Config, []grpc.ServerOption, error) {
 	cert, err := tls.LoadX509KeyPair(cfg.CertFile, cfg.KeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("load the event store's certificate: %w", err)
+		return nil, nil, fmt.Errorf("load the event store's certificate: %w", err)
 	}
 	g := gate{user: sha256.Sum256([]byte(cfg.User)), password: sha256.Sum256([]byte(cfg.Password))}
-	return []grpc.ServerOption{
-		grpc.Creds(credentials.NewTLS(&tls.Config{
-			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
-		})),
+	secure := &tls.Config{
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"h2", "http/1.1"},
+	}
+	return secure, []grpc.ServerOption{
 		grpc.ChainUnaryInterceptor(g.unary),
 		grpc.ChainStreamInterceptor(g.stream),
 	}, nil

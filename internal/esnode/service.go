@@ -15,8 +15,9 @@ import (
 const (
 	maxMessage = 17 << 20
 	maxEvent   = 16 << 20
-	maxAppend  = 64 << 20
-	maxName    = 8 << 10
+	// largestAppend is the most that MaxAppendSize may be: an append is held in memory, and many are.
+	largestAppend = 64 << 20
+	maxName       = 8 << 10
 )
 
 // service is the Streams API.
@@ -24,14 +25,25 @@ type service struct {
 	api.UnimplementedStreamsServer
 	book    *logbook
 	writer  *writer
+	limit   int // of an append, in bytes
+	notices notices
+	moods   *Moods
 	closing <-chan struct{}
 	readers *sync.WaitGroup // what may outlive a call by a moment
+}
+
+// ending gives what tells a call that the node closes; nil where the call is to be cut off instead.
+func (s *service) ending() <-chan struct{} {
+	if s.moods.cuts() {
+		return nil
+	}
+	return s.closing
 }
 
 // Append adds the events of one call to one stream, all or none.
 func (s *service) Append(stream api.Streams_AppendServer) error {
 	ctx := stream.Context()
-	a, err := receive(stream)
+	a, err := receive(stream, s.limit)
 	if err != nil {
 		return statusOf(ctx, err)
 	}
@@ -48,8 +60,8 @@ func (s *service) Append(stream api.Streams_AppendServer) error {
 
 // receive reads a whole append. After a mistake it reads on to the end before it says so: a client
 // that is still sending takes an early answer for a broken connection.
-func receive(stream api.Streams_AppendServer) (*appending, error) {
-	a := &appending{}
+func receive(stream api.Streams_AppendServer, limit int) (*appending, error) {
+	a := &appending{limit: limit}
 	var fault error
 	for first := true; ; first = false {
 		req, err := stream.Recv()
@@ -95,14 +107,9 @@ func (a *appending) add(p proposed) error {
 	if err != nil {
 		return err
 	}
-	kind, ok := p.GetMetadata()["type"]
-	content, has := p.GetMetadata()["content-type"]
-	if !ok || !has || kind == "" {
-		return &invalid{
-			text: "Required Metadata Property missing",
-			trailers: []string{"exception", "missing-required-metadata-property",
-				"required-metadata-properties", "type,content-type"},
-		}
+	kind, content, err := kindOf(p.GetMetadata())
+	if err != nil {
+		return err
 	}
 	e := event{
 		id: id, kind: kind, json: content == contentJSON,
@@ -112,8 +119,8 @@ func (a *appending) add(p proposed) error {
 	if e.size() > maxEvent {
 		return &tooLarge{event: id, size: e.size(), limit: maxEvent}
 	}
-	if a.bytes > maxAppend {
-		return &tooLarge{size: a.bytes, limit: maxAppend}
+	if a.bytes > a.limit {
+		return &tooLarge{size: a.bytes, limit: a.limit}
 	}
 	a.events = append(a.events, e)
 	return nil
@@ -122,9 +129,31 @@ func (a *appending) add(p proposed) error {
 func eventID(p *shared.UUID) (uuid.UUID, error) {
 	id, err := uuidOf(p)
 	if err != nil || id == uuid.Nil {
-		return id, &invalid{text: "an event needs an id"}
+		return id, &invalid{text: "an event needs an id", unhandled: true}
 	}
 	return id, nil
+}
+
+// kindOf gives an event's type and its content type, which must both be there.
+func kindOf(properties map[string]string) (kind, content string, err error) {
+	for _, p := range []struct {
+		key   string
+		value *string
+	}{{"type", &kind}, {"content-type", &content}} {
+		v, ok := properties[p.key]
+		if !ok {
+			return "", "", &invalid{
+				text: "Required Metadata Property '" + p.key + "' is missing",
+				trailers: []string{"exception", "missing-required-metadata-property",
+					"required-metadata-properties", "type,content-type"},
+			}
+		}
+		*p.value = v
+	}
+	if kind == "" {
+		return "", "", &invalid{text: "an event needs a type", unhandled: true}
+	}
+	return kind, content, nil
 }
 
 func streamName(p *shared.StreamIdentifier) (string, error) {
@@ -173,6 +202,10 @@ func (s *service) remove(
 	e, err := expectation(expected)
 	if err != nil {
 		return result{}, err
+	}
+	if forGood && isMeta(name) {
+		return result{}, &invalid{text: "A tombstone of metadata is refused: with one, a real store " +
+			"cannot start again once the stream is deleted."}
 	}
 	return s.writer.submit(ctx, &removing{stream: name, expected: e, forGood: forGood})
 }

@@ -24,7 +24,7 @@ func sized(name string, bytes int) *api.AppendReq_ProposedMessage {
 
 func TestSizes_events_up_to_16_MiB(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newRigWith(t, Config{MaxAppendSize: largestAppend})
 	if a := r.Send("s", noStream, sized("whole", maxEvent)); a.Err != nil || a.Rev != 0 {
 		t.Fatalf("the largest event: %v", a.Err)
 	}
@@ -57,14 +57,14 @@ func TestSizes_events_up_to_16_MiB(t *testing.T) {
 
 func TestSizes_appends_up_to_64_MiB(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	r := newRigWith(t, Config{MaxAppendSize: largestAppend})
 	var many []*api.AppendReq_ProposedMessage
-	for i := range maxAppend/maxEvent + 1 {
+	for i := range largestAppend/maxEvent + 1 {
 		many = append(many, sized(fmt.Sprint(i), maxEvent))
 	}
 	a := r.Send("s", noStream, many...)
 	if wire.Code(a.Err) != codes.InvalidArgument || a.Exception() != "maximum-append-size-exceeded" ||
-		a.Trailer("maximum-append-size") != strconv.Itoa(maxAppend) {
+		a.Trailer("maximum-append-size") != strconv.Itoa(largestAppend) {
 		t.Errorf("it ends with %v, %v", a.Err, a.Trailers)
 	}
 	b := r.Batch(wire.Within(t))

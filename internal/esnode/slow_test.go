@@ -22,7 +22,7 @@ func slowHolds(event int) int { return 2 * (event + pageBytes) }
 // other subscribers. When they read again, they get all. It does not run beside other tests: it looks at
 // the memory of the process.
 func TestSubscribe_slow_ones_hold_nothing_up(t *testing.T) {
-	r := newRig(t)
+	r := newRigWith(t, Config{MaxAppendSize: largestAppend})
 	slow, rounds, each, bytes := 4, 2, 8, maxEvent/4
 	if torture() {
 		slow, rounds, each, bytes = 16, 5, 10, maxEvent

@@ -18,6 +18,10 @@ var errStopping = status.Error(codes.Unavailable, "the event store is stopping")
 type invalid struct {
 	text     string
 	trailers []string // key, value, …
+
+	// unhandled: a call ends with UNKNOWN and without the reason, as where a real store meets an
+	// exception that it does not handle. In a batch it is a bad request as any other.
+	unhandled bool
 }
 
 func (e *invalid) Error() string { return e.text }
@@ -29,6 +33,7 @@ func statusOf(ctx context.Context, err error) error {
 	var bad *invalid
 	var large *tooLarge
 	var failed *unavailable
+	var late *timedOut
 	switch {
 	case err == nil:
 		return nil
@@ -40,6 +45,10 @@ func statusOf(ctx context.Context, err error) error {
 			"expected-version", strconv.FormatInt(wrong.expected, 10),
 			"actual-version", strconv.FormatInt(wrong.current, 10))
 		return status.Error(codes.FailedPrecondition, wrong.Error())
+	case errors.As(err, &bad) && bad.unhandled:
+		return status.Error(codes.Unknown, "Exception was thrown by handler.")
+	case errors.As(err, &late):
+		return status.Error(codes.Aborted, late.Error())
 	case errors.As(err, &bad):
 		trailer(ctx, bad.trailers...)
 		return status.Error(codes.InvalidArgument, bad.text)

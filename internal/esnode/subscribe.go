@@ -1,6 +1,7 @@
 package esnode
 
 import (
+	"errors"
 	"math"
 	"time"
 
@@ -11,28 +12,47 @@ import (
 // subscribeAll gives the events after a position and then those to come. There is one source, pages
 // of the durable log, so there is no hand-over at which an event could be missed or come twice.
 func (r *reading) subscribeAll(o *api.ReadReq_Options_AllOptions) error {
-	var after int64
-	var err error
-	switch from := o.GetAllOption().(type) {
-	case *api.ReadReq_Options_AllOptions_Start:
-	case *api.ReadReq_Options_AllOptions_End:
-		after = r.book.durable.Load()
-	case *api.ReadReq_Options_AllOptions_Position:
-		after, err = r.position(from.Position.GetCommitPosition(), errBadSubscription)
-	default:
-		err = &invalid{text: "a position is required"}
+	t, err := r.tail(o)
+	if errors.Is(err, errNoPosition) {
+		if err = r.confirm(); err == nil { // a real store looks at a position only after this
+			err = errBadSubscription
+		}
+		return err
 	}
 	if err == nil {
 		err = r.confirm()
 	}
-	if err != nil {
-		return err
-	}
-	t := &tail{reading: r, after: after, passed: after, behind: true}
 	for err == nil {
 		err = t.step()
 	}
 	return err
+}
+
+var errBadSubscription = &invalid{text: "Trying to read from an invalid position."}
+
+// tail gives where a subscription begins.
+func (r *reading) tail(o *api.ReadReq_Options_AllOptions) (*tail, error) {
+	t := &tail{reading: r, behind: true, starting: r.filter != nil}
+	switch from := o.GetAllOption().(type) {
+	case *api.ReadReq_Options_AllOptions_Start:
+		t.passed = beforeFirst
+		return t, nil
+	case *api.ReadReq_Options_AllOptions_End:
+		t.after = math.MaxInt64
+	case *api.ReadReq_Options_AllOptions_Position:
+		var err error
+		if t.after, err = positionOf(from.Position); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, &invalid{text: "a position is required"}
+	}
+	if t.after == math.MaxInt64 {
+		// From the end on there is nothing to catch up with, and so no checkpoint of it.
+		t.after, t.starting = r.book.durable.Load(), false
+	}
+	t.passed = uint64(t.after)
+	return t, nil
 }
 
 func (r *reading) confirm() error {
@@ -44,10 +64,11 @@ func (r *reading) confirm() error {
 // tail is how far a subscription to the whole log has come.
 type tail struct {
 	*reading
-	after      int64 // the last event considered
-	passed     int64 // the last position the subscriber knows of
-	considered int   // events since the last checkpoint
+	after      int64  // the last event considered
+	passed     uint64 // the last position the subscriber knows of; before the first event beforeFirst
+	considered int    // events since the last checkpoint
 	behind     bool
+	starting   bool // a checkpoint comes before it has caught up for the first time
 }
 
 // step sends one page, or waits for more.
@@ -82,34 +103,50 @@ func (t *tail) consider(rec *record) error {
 		return err
 	}
 	if pass {
-		t.passed = rec.pos
+		t.passed = uint64(rec.pos)
 		if err := t.send(rec); err != nil {
 			return err
 		}
 	}
 	if t.filter != nil && t.considered >= t.filter.interval {
+		t.considered, t.passed = 0, uint64(t.after)
 		return t.checkpoint()
 	}
 	return nil
 }
 
-// checkpoint says how far the log was considered.
+// checkpoint names the last position the subscriber knows of. Before caught-up that is the last event that
+// matched, or where the subscription began, not the log's end: a real store says no more.
 func (t *tail) checkpoint() error {
-	t.considered, t.passed = 0, t.after
-	return t.out.Send(checkpointAt(t.after, time.Now()))
+	return t.out.Send(t.notices.checkpointAt(t.passed, time.Now()))
 }
 
 func (t *tail) caughtUp() error {
 	t.behind = false
-	if t.filter != nil && t.after != t.passed {
+	if t.starting {
+		t.starting = false
 		if err := t.checkpoint(); err != nil {
 			return err
 		}
 	}
-	return t.out.Send(caughtUpAt(positionField(t.after), time.Now()))
+	return t.out.Send(t.notices.caughtUpAt(positionField(t.after), time.Now()))
 }
 
+// wait waits until the log has grown, and with moods at times a little longer.
 func (r *reading) wait(wake <-chan struct{}) error {
+	if err := r.waitFor(wake); err != nil {
+		return err
+	}
+	lag := r.moods.lag()
+	if lag == 0 {
+		return nil
+	}
+	over := make(chan struct{})
+	defer time.AfterFunc(lag, func() { close(over) }).Stop()
+	return r.waitFor(over)
+}
+
+func (r *reading) waitFor(wake <-chan struct{}) error {
 	select {
 	case <-wake:
 		return nil
@@ -127,7 +164,7 @@ func (r *reading) subscribeStream(name string, o *api.ReadReq_Options_StreamOpti
 	if err != nil {
 		return err
 	}
-	if s.dead {
+	if s.buried() {
 		return &deleted{name}
 	}
 	after, err := revision(o, -1)
@@ -146,20 +183,29 @@ func (r *reading) subscribeStream(name string, o *api.ReadReq_Options_StreamOpti
 	return err
 }
 
+// stepStream sends one page, or waits for more. A stream's limits hold for what is caught up with; what
+// comes live is sent as it was appended.
 func (r *reading) stepStream(name string, after int64, behind bool) (int64, bool, error) {
 	wake := r.book.next()
 	s, err := r.book.state(r.ctx, name)
 	if err != nil {
 		return after, behind, err
 	}
-	p, err := r.book.stream(r.ctx, s.id, max(after+1, s.low()), s.last, false, pageEvents)
+	low := after + 1
+	if behind {
+		low = max(low, s.low())
+	}
+	p, err := r.book.stream(r.ctx, s.id, low, s.last, false, pageEvents)
 	for i := range p.records {
 		if err != nil {
 			return after, behind, err
 		}
-		var old bool
+		old := false
 		after = p.records[i].rev
-		if old, err = s.expired(&p.records[i], time.Now()); err == nil && !old {
+		if behind {
+			old, err = s.expired(&p.records[i], time.Now())
+		}
+		if err == nil && !old {
 			err = r.send(&p.records[i])
 		}
 	}
@@ -168,12 +214,13 @@ func (r *reading) stepStream(name string, after int64, behind bool) (int64, bool
 		return after, behind, err
 	case len(p.records) > 0:
 		return after, behind || !p.end, r.stopped()
-	case s.dead:
+	case s.buried():
 		return after, behind, r.bury(name, &s)
 	case behind:
-		if err := r.out.Send(caughtUpAt(revisionField(after), time.Now())); err != nil {
+		if err := r.out.Send(r.notices.caughtUpAt(revisionField(after), time.Now())); err != nil {
 			return after, behind, err
 		}
+		after = max(after, s.last) // what the limits have hidden so far stays hidden
 	}
 	return after, false, r.wait(wake)
 }

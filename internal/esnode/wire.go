@@ -37,8 +37,11 @@ func expectation(option any) (int64, error) {
 	default:
 		return 0, &invalid{text: "an expected revision is required"}
 	}
-	if exact >= math.MaxInt64 {
-		return 0, &invalid{text: "the expected revision is too large"}
+	switch {
+	case exact == math.MaxUint64: // how -1 reads as a number without a sign
+		return noStream, nil
+	case exact > math.MaxInt64:
+		return 0, &invalid{text: "the expected revision is too large", unhandled: true}
 	}
 	return int64(exact), nil
 }
@@ -67,34 +70,55 @@ func success(left result) *api.AppendResp {
 func refusal(e *wrongVersion) *api.AppendResp {
 	w := &api.AppendResp_WrongExpectedVersion{}
 	if e.current < 0 {
+		w.CurrentRevisionOption_20_6_0 = &api.AppendResp_WrongExpectedVersion_NoStream_20_6_0{
+			NoStream_20_6_0: empty,
+		}
 		w.CurrentRevisionOption = &api.AppendResp_WrongExpectedVersion_CurrentNoStream{
 			CurrentNoStream: empty,
 		}
 	} else {
+		w.CurrentRevisionOption_20_6_0 = &api.AppendResp_WrongExpectedVersion_CurrentRevision_20_6_0{
+			CurrentRevision_20_6_0: uint64(e.current),
+		}
 		w.CurrentRevisionOption = &api.AppendResp_WrongExpectedVersion_CurrentRevision{
 			CurrentRevision: uint64(e.current),
 		}
 	}
+	e.expectedIn(w)
+	return &api.AppendResp{
+		Result: &api.AppendResp_WrongExpectedVersion_{WrongExpectedVersion: w},
+	}
+}
+
+// expectedIn says in a refusal what was expected, twice: clients of version 20.6 read fields of
+// their own, which have no word for an expected missing stream but that it is not any.
+func (e *wrongVersion) expectedIn(w *api.AppendResp_WrongExpectedVersion) {
 	switch e.expected {
 	case noStream:
 		w.ExpectedRevisionOption = &api.AppendResp_WrongExpectedVersion_ExpectedNoStream{
 			ExpectedNoStream: empty,
 		}
 	case anyRevision:
+		w.ExpectedRevisionOption_20_6_0 = &api.AppendResp_WrongExpectedVersion_Any_20_6_0{
+			Any_20_6_0: empty,
+		}
 		w.ExpectedRevisionOption = &api.AppendResp_WrongExpectedVersion_ExpectedAny{
 			ExpectedAny: empty,
 		}
 	case streamExists:
+		w.ExpectedRevisionOption_20_6_0 = &api.AppendResp_WrongExpectedVersion_StreamExists_20_6_0{
+			StreamExists_20_6_0: empty,
+		}
 		w.ExpectedRevisionOption = &api.AppendResp_WrongExpectedVersion_ExpectedStreamExists{
 			ExpectedStreamExists: empty,
 		}
 	default:
+		w.ExpectedRevisionOption_20_6_0 = &api.AppendResp_WrongExpectedVersion_ExpectedRevision_20_6_0{
+			ExpectedRevision_20_6_0: uint64(e.expected),
+		}
 		w.ExpectedRevisionOption = &api.AppendResp_WrongExpectedVersion_ExpectedRevision{
 			ExpectedRevision: uint64(e.expected),
 		}
-	}
-	return &api.AppendResp{
-		Result: &api.AppendResp_WrongExpectedVersion_{WrongExpectedVersion: w},
 	}
 }
 

@@ -24,8 +24,9 @@ type operation interface {
 
 // result says where an operation left its stream.
 type result struct {
-	rev int64 // -1: no events
-	pos int64 // 0: no position
+	rev      int64 // -1: no events
+	pos      int64 // 0: no position
+	inFlight bool  // it repeats what is not yet acknowledged
 }
 
 // request is an operation on its way. Its outcome is in it when done is called, by the writer,
@@ -59,10 +60,17 @@ type writer struct {
 	logger *slog.Logger
 	now    func() time.Time
 
+	moods     *Moods
+	publisher *publisher      // nil: a commit is visible at once
+	canceled  <-chan struct{} // closed when appends under way are canceled; nil: they are not
+
 	touched map[string]*state
-	added   []record // since the last commit
+	hidden  map[string]hidden // what was committed and may not be visible yet
+	handed  int64             // position of the last event that the publisher was given
+	added   []record          // since the last commit
 	at      counters
 	safe    counters // as of the last commit
+	begun   int64    // position of the last event when the node started
 	enc     encoder
 	recent  *recent
 	fault   fault
@@ -72,15 +80,28 @@ type writer struct {
 // and the newest time in it.
 type counters struct{ last, next, stream, ticks int64 }
 
-func newWriter(book *logbook, file string, c *conn, logger *slog.Logger) (*writer, error) {
+// hidden is a stream's state as a commit left it that is visible from a position on.
+type hidden struct {
+	state
+	durable int64
+}
+
+func newWriter(
+	book *logbook, file string, c *conn, logger *slog.Logger, moods *Moods,
+) (*writer, error) {
 	w := &writer{
-		book: book, file: file, conn: c, logger: logger, now: time.Now,
+		book: book, file: file, conn: c, logger: logger, now: time.Now, moods: moods,
+		hidden:  map[string]hidden{},
 		queue:   make(chan *request, queued),
 		done:    make(chan struct{}),
 		touched: map[string]*state{},
 	}
 	if err := w.resume(); err != nil {
 		return nil, fmt.Errorf("read the log's end: %w", err)
+	}
+	w.begun = w.at.last
+	if moods != nil {
+		w.publisher = newPublisher(book)
 	}
 	return w, nil
 }
@@ -118,10 +139,14 @@ func (w *writer) submit(ctx context.Context, op operation) (result, error) {
 	select {
 	case <-done:
 		return r.result, r.err
+	case <-w.canceled:
+		return result{}, errCanceled
 	case <-ctx.Done():
 		return result{}, ctx.Err()
 	}
 }
+
+var errCanceled = &timedOut{"Request canceled by server"}
 
 // hand puts a request into the queue; requests of one caller are carried out in their order.
 func (w *writer) hand(r *request) error {
@@ -136,13 +161,14 @@ func (w *writer) hand(r *request) error {
 // run works until the queue is closed.
 func (w *writer) run() {
 	defer close(w.done)
+	if w.publisher != nil {
+		go w.publisher.run()
+		defer w.publisher.stop()
+	}
 	batch := make([]*request, 0, batchRequests)
 	for first := range w.queue {
 		batch = w.gather(append(batch[:0], first))
-		w.commit(batch)
-		for _, r := range batch {
-			r.done()
-		}
+		w.answer(batch, w.commit(batch))
 		clear(batch)
 	}
 }
@@ -165,9 +191,10 @@ func (w *writer) gather(batch []*request) []*request {
 	return batch
 }
 
-// commit carries out a batch in one transaction. An answer may rest on what an earlier request of
-// the batch wrote, so all of them, refusals too, are given only after it is durable.
-func (w *writer) commit(batch []*request) {
+// commit carries out a batch in one transaction, and gives what is to be made visible. An answer may
+// rest on what an earlier request of the batch wrote, so all of them, refusals too, are given only
+// after it is durable.
+func (w *writer) commit(batch []*request) (p publication) {
 	err := w.mend()
 	if err == nil {
 		err = w.conn.begin.do()
@@ -196,13 +223,69 @@ func (w *writer) commit(batch []*request) {
 		for _, r := range batch {
 			r.result, r.err = result{}, &unavailable{err}
 		}
-		return
+		return p
 	}
 	if w.at.last != w.safe.last {
-		w.book.publish(w.at.last, w.touched, w.added)
+		p = publication{durable: w.at.last, changed: w.touched, added: w.added}
 	}
 	w.safe = w.at
+	return p
+}
+
+// answer makes a commit visible and gives the outcomes of its batch. Refusals overtake the rest, as they
+// do in a real store.
+func (w *writer) answer(batch []*request, p publication) {
+	if w.publisher != nil {
+		w.answerLater(batch, p)
+		return
+	}
+	w.book.show(&p)
+	refuse(batch)
+	for _, r := range batch {
+		if r.err == nil {
+			r.done()
+		}
+	}
 	w.forget()
+}
+
+func refuse(batch []*request) {
+	for _, r := range batch {
+		if r.err != nil {
+			r.done()
+		}
+	}
+}
+
+// answerLater refuses at once, and leaves the rest to the publisher.
+func (w *writer) answerLater(batch []*request, p publication) {
+	if w.book.durable.Load() >= w.handed {
+		clear(w.hidden) // all of it is visible by now
+	}
+	for name, s := range p.changed {
+		w.hidden[name] = hidden{*s, p.durable}
+	}
+	refuse(batch)
+	for _, r := range batch {
+		switch {
+		case r.err != nil:
+		case r.inFlight && w.moods.CommitTimeout > 0:
+			time.AfterFunc(w.moods.CommitTimeout, r.expire)
+		default:
+			p.acks = append(p.acks, r)
+		}
+	}
+	if p.changed != nil {
+		p.at, w.handed = time.Now().Add(w.moods.lag()), p.durable
+	}
+	w.touched, w.added = map[string]*state{}, nil // they are the publication's now
+	w.publisher.queue <- p
+}
+
+// expire says of a repeat of what was in flight that it timed out.
+func (r *request) expire() {
+	r.result, r.err = result{}, &timedOut{"Commit phase timeout"}
+	r.done()
 }
 
 // forget makes ready for the next batch.
@@ -230,15 +313,23 @@ func (w *writer) state(stream string) (*state, error) {
 	if s, ok := w.touched[stream]; ok {
 		return s, nil
 	}
-	s, ok, _ := w.book.cached(stream)
-	if !ok {
-		var err error
-		if s, err = w.conn.load(stream); err != nil {
-			return nil, fmt.Errorf("look up a stream: %w", err)
-		}
+	s, err := w.committed(stream)
+	if err != nil {
+		return nil, fmt.Errorf("look up a stream: %w", err)
 	}
 	w.touched[stream] = &s
 	return &s, nil
+}
+
+// committed gives a stream's state as the last commit left it.
+func (w *writer) committed(stream string) (state, error) {
+	if h, ok := w.hidden[stream]; ok && h.durable > w.book.durable.Load() {
+		return h.state, nil
+	}
+	if s, ok, _, _ := w.book.cached(stream); ok {
+		return s, nil
+	}
+	return w.conn.load(stream, math.MaxInt64)
 }
 
 // write adds an event to a stream at a revision and gives its position.
@@ -260,10 +351,10 @@ func (w *writer) write(stream string, s *state, rev int64, ev *event) (int64, er
 	w.added = append(w.added, record{pos, s.id, rev, bytes.Clone(stored[sumSize:])})
 	w.at.last, w.at.next = pos, pos+int64(len(stored)-sumSize)
 	if rev == deletedBefore {
-		s.dead, s.deadPos = true, pos
+		s.dead = true
 	} else {
 		s.last, s.lastPos = rev, pos
 	}
-	w.recent.add(ev.id, place{s.id, rev, pos})
+	w.recent.add(ev.id, place{s.id, rev, pos, w.at.ticks})
 	return pos, nil
 }
