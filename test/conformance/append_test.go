@@ -188,11 +188,18 @@ func appendIsAtomic(t *testing.T, c *wire.Client) {
 	s := named(t, "s")
 	nameless := wire.Message(uuid.Nil, "tested", "{}")
 	a := c.Send(s, wire.NoStream, wire.Message(wire.ID(s), "tested", "{}"), nameless)
-	if wire.Code(a.Err) != codes.InvalidArgument {
-		t.Errorf("the append ends with %v", a.Err)
-	}
+	mistaken(t, "the append", a.Err)
 	if got := c.Revisions(s); !slices.Equal(got, []int64{-1}) {
 		t.Errorf("something was appended: %v", got)
+	}
+}
+
+// mistaken says that a call was refused as the caller's mistake. Stores that meet an exception in it answer
+// UNKNOWN, others say what was wrong.
+func mistaken(t *testing.T, what string, err error) {
+	t.Helper()
+	if c := wire.Code(err); c != codes.InvalidArgument && c != codes.Unknown {
+		t.Errorf("%s ends with %v", what, err)
 	}
 }
 
@@ -238,9 +245,7 @@ func refusal(t *testing.T, c *wire.Client, m *api.AppendReq_ProposedMessage) wir
 		return wire.Message(wire.ID(s+name), "tested", "{}")
 	}
 	a := c.Send(s, wire.Any, good("a"), m, good("b"))
-	if wire.Code(a.Err) != codes.InvalidArgument {
-		t.Errorf("it ends with %v", a.Err)
-	}
+	mistaken(t, "it", a.Err)
 	if got := c.Revisions(s); !slices.Equal(got, []int64{-1}) {
 		t.Errorf("something was appended: %v", got)
 	}
@@ -278,6 +283,9 @@ func refusesWithoutID(t *testing.T, c *wire.Client) {
 func refusesStream(name string) func(t *testing.T, c *wire.Client) {
 	return func(t *testing.T, c *wire.Client) {
 		t.Helper()
+		if !ours {
+			t.Skip("EventStoreDB 24.6 meets an exception in this, and its process ends")
+		}
 		a := c.Send(name, wire.Any, wire.Message(uuid.New(), "tested", "{}"))
 		if wire.Code(a.Err) != codes.InvalidArgument {
 			t.Errorf("it ends with %v", a.Err)

@@ -71,7 +71,8 @@ func TestClients(t *testing.T) {
 // restartable starts a node that a script may restart, and says where.
 func restartable(t *testing.T) (env []string) {
 	t.Helper()
-	cfg := esnode.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}
+	cfg := form.cfg
+	cfg.Dir, cfg.Listen = t.TempDir(), "127.0.0.1:0"
 	node, err := esnode.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -5,43 +5,78 @@ import (
 	"testing"
 	"time"
 
+	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/test/conformance/wire"
 )
 
-// checkpointInterval asks for what is not there: then the checkpoints are at every so many events
-// of the whole log, whoever wrote them.
+// checkpointInterval asks for what is not there: then checkpoints come for about every so many events of the
+// whole log, whoever wrote them. While it catches up, a store may place them by its own pages.
 func checkpointInterval(t *testing.T, c *wire.Client) {
 	t.Helper()
-	const window, multiplier, several = 3, 2, 4
-	at := scattered(c, named(t, "s"), several*window*multiplier+1)
-	got, err := c.Read(wire.Count(wire.From(at[0]), several*window*multiplier+1))
-	if err != nil {
-		t.Fatal(err)
+	const window, multiplier, several = 3, 2, 40
+	s := named(t, "s")
+	from := c.Must(s, wire.NoStream, s).Pos
+	var ids []string
+	for i := range several * window * multiplier {
+		ids = append(ids, fmt.Sprint(s, i))
 	}
-	log := wire.PositionsOf(got)[1:] // what comes after the first
-	sub := c.Subscribe(wire.Filtered(wire.From(at[0]), wire.Filter{
+	end := c.Must(s, 0, ids...).Pos
+	sub := c.Subscribe(wire.Filtered(wire.From(from), wire.Filter{
 		Prefixes: []string{"never-" + uuid.NewString()}, Window: window, Multiplier: multiplier,
 	}))
-	for i := range several {
-		sub.Expect(fmt.Sprint("checkpoint ", log[(i+1)*window*multiplier-1]))
+	between := 0
+	for word := false; !word; {
+		m, err := sub.Call.Recv()
+		if err != nil || m.GetEvent() != nil {
+			t.Fatalf("got %v, %v", m, err)
+		}
+		word = m.GetCaughtUp() != nil
+		c := m.GetCheckpoint()
+		if c.GetPreparePosition() != c.GetCommitPosition() {
+			t.Errorf("got %v", c)
+		}
+		if at := int64(c.GetCommitPosition()); at > from && at <= end {
+			between++
+		}
+	}
+	if between == 0 {
+		t.Errorf("no checkpoint came in %d events", len(ids))
 	}
 }
 
-// The place of the last event considered is told before the subscription is live.
+// The checkpoint before caught-up is anywhere from the last event that matched, or where the subscription
+// began, to the log's end. From the start and without a match that is before the first event: the largest
+// number.
 func checkpointAtEnd(t *testing.T, c *wire.Client) {
 	t.Helper()
 	s := named(t, "s")
-	last := scattered(c, s, 5)[4]
+	at := scattered(c, s, 5)
 	c.Must(named(t, "other"), wire.NoStream, s)
-	sub := c.Subscribe(only(wire.From(last), "never-"+s))
-	m, err := sub.Call.Recv()
-	if err != nil || m.GetCheckpoint().GetCommitPosition() <= uint64(last) {
-		t.Errorf("the first message is %v, %v", m, err)
+	for name, rule := range map[string]struct {
+		o      *api.ReadReq_Options
+		events int
+		least  uint64
+	}{
+		"after a match":              {only(wire.From(at[0]), s), 4, uint64(at[4])},
+		"without a match":            {only(wire.From(at[4]), "never-"+s), 0, uint64(at[4])},
+		"from the start, without it": {only(wire.Options(), "never-"+s), 0, 1},
+	} {
+		sub := c.Subscribe(rule.o)
+		for range rule.events {
+			if m, err := sub.Call.Recv(); err != nil || m.GetEvent() == nil {
+				t.Fatalf("%s: got %v, %v", name, m, err)
+			}
+		}
+		m, err := sub.Call.Recv()
+		if err != nil || m.GetCheckpoint().GetCommitPosition() < rule.least ||
+			m.GetCheckpoint().GetPreparePosition() != m.GetCheckpoint().GetCommitPosition() {
+			t.Errorf("%s: the message before caught-up is %v, %v", name, m, err)
+		}
+		sub.Expect("caught up")
 	}
-	sub.Expect("caught up")
 }
 
 func nothingRepeated(t *testing.T, c *wire.Client) {
@@ -117,6 +152,9 @@ func caughtUpInStream(t *testing.T, c *wire.Client) {
 	t.Helper()
 	s := stream(t, c, 3)
 	got := untilCaughtUp(t, c.Subscribe(wire.OfStream(s)))
+	if len(got) == 0 {
+		return // up to version 24 it says neither
+	}
 	if !recent(t, got[1]) || got[2] != uint64(2) || got[3] != nil {
 		t.Errorf("got %v", got)
 	}
@@ -127,6 +165,9 @@ func caughtUpInAll(t *testing.T, c *wire.Client) {
 	s := named(t, "s")
 	at := scattered(c, s, 3)
 	got := untilCaughtUp(t, c.Subscribe(only(wire.From(at[0]), s)))
+	if len(got) == 0 {
+		return // up to version 24 it says neither
+	}
 	place, _ := got[3].([]byte)
 	position := unknown(t, place)
 	commit, _ := position[1].(uint64)
@@ -145,7 +186,8 @@ func checkpointSaysWhen(t *testing.T, c *wire.Client) {
 	if err != nil || m.GetCheckpoint() == nil {
 		t.Fatalf("got %v, %v", m, err)
 	}
-	if got := unknown(t, m.GetCheckpoint().ProtoReflect().GetUnknown()); !recent(t, got[3]) {
+	got := unknown(t, m.GetCheckpoint().ProtoReflect().GetUnknown())
+	if len(got) > 0 && !recent(t, got[3]) {
 		t.Errorf("got %v", got)
 	}
 }

@@ -13,9 +13,8 @@ import (
 	"prelude/test/conformance/wire"
 )
 
-// pingPause is shorter than that of any client, which ping every 10 s, and longer than what a node of ours
-// allows, 5 s.
-const pingPause = 5500 * time.Millisecond
+// pingPause is shorter than that of any client, which ping every 10 s.
+const pingPause = 300 * time.Millisecond
 
 // pingsTaken pings without a call, as clients do between calls, more often than a server forgives that
 // finds it too often: it hangs up at the third that comes too early.

@@ -35,7 +35,8 @@ func TestRead(t *testing.T) {
 		"all forwards from a position, included":      readAllForwards,
 		"all backwards from a position, excluded":     readAllBackwards,
 		"nothing after the end or before the start":   readAllBeyond,
-		"all from within an event is refused":         readAllInvalid,
+		"all from within an event":                    readAllWithin,
+		"all from the largest number, the end":        readAllFromLargest,
 		"all filtered by stream prefix":               filterPrefix,
 		"all filtered by stream pattern":              filterPattern,
 		"all filtered by event type":                  filterType,
@@ -257,9 +258,6 @@ func readRefuses(t *testing.T, c *wire.Client) {
 		"no filter":  {func(o *api.ReadReq_Options) { o.FilterOption = nil }, codes.InvalidArgument},
 		"no id form": {func(o *api.ReadReq_Options) { o.UuidOption = nil }, codes.InvalidArgument},
 		"no stream":  {func(o *api.ReadReq_Options) { o.StreamOption = nil }, codes.InvalidArgument},
-		"a count of 0": {func(o *api.ReadReq_Options) {
-			wire.Count(o, 0)
-		}, codes.Unknown},
 		"a subscription backwards": {func(o *api.ReadReq_Options) {
 			wire.Backwards(wire.Subscribed(o))
 		}, codes.InvalidArgument},

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"prelude/internal/esnode"
+	"prelude/internal/eventstore/storetest"
 	"prelude/test/conformance/wire"
 )
 
@@ -27,7 +29,28 @@ var (
 	address string                             // of the store under test
 	run     = uuid.NewString()[:8]             // in every name, so that a store may be tested again
 	ours    = os.Getenv(addressVariable) == "" // the store is a node that was started for it
+	form    nodeForm                           // of that node
 )
+
+// nodeForm is a way in which a node of ours answers; the rules hold for each.
+type nodeForm struct {
+	name string
+	cfg  esnode.Config
+}
+
+// forms gives those that the suite runs against, one after the other: in its long form all of them.
+func forms(seed uint64) []nodeForm {
+	all := []nodeForm{
+		{"as it is", esnode.Config{}},
+		{"with the moods and notices of a 24.6", esnode.Config{Notices: 24, Moods: esnode.RealMoods(seed)}},
+	}
+	if storetest.Long() {
+		all = append(all,
+			nodeForm{"with the notices of a 24.6", esnode.Config{Notices: 24}},
+			nodeForm{"with moods", esnode.Config{Moods: esnode.RealMoods(seed)}})
+	}
+	return all
+}
 
 func TestMain(m *testing.M) {
 	code, err := runAll(m)
@@ -42,11 +65,25 @@ func runAll(m *testing.M) (code int, err error) {
 	if address = os.Getenv(addressVariable); address != "" {
 		return m.Run(), nil
 	}
+	seed := rand.Uint64()
+	for _, form = range forms(seed) {
+		if code, err = runOurs(m); code != 0 || err != nil {
+			fmt.Printf("the node was one %s, seed %d\n", form.name, seed)
+			return code, err
+		}
+	}
+	return 0, nil
+}
+
+// runOurs runs the suite against a node of ours in the form that form says.
+func runOurs(m *testing.M) (code int, err error) {
 	dir, err := os.MkdirTemp("", "conformance")
 	if err != nil {
 		return 1, fmt.Errorf("make a folder: %w", err)
 	}
-	node, err := esnode.Start(context.Background(), esnode.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	cfg := form.cfg
+	cfg.Dir, cfg.Listen = dir, "127.0.0.1:0"
+	node, err := esnode.Start(context.Background(), cfg)
 	if err != nil {
 		return 1, errors.Join(err, os.RemoveAll(dir))
 	}

@@ -2,8 +2,8 @@ package conformance
 
 import (
 	"fmt"
-	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -28,7 +28,9 @@ func TestSubscribe(t *testing.T) {
 		"links are resolved":                          subscribeLinks,
 		"all after a position":                        subscribeAllAfter,
 		"all from the end":                            subscribeAllFromEnd,
-		"all from within an event is refused":         subscribeAllInvalid,
+		"all from within an event":                    subscribeAllWithin,
+		"all from the largest number, the end":        subscribeAllFromLargest,
+		"all from no position is refused":             subscribeAllInvalid,
 		"all filtered by stream and by type":          subscribeFiltered,
 		"checkpoints come at their interval":          checkpointInterval,
 		"a checkpoint comes before caught up":         checkpointAtEnd,
@@ -181,15 +183,58 @@ func subscribeAllFromEnd(t *testing.T, c *wire.Client) {
 	sub.Expect(data(s, 3)...)
 }
 
-func subscribeAllInvalid(t *testing.T, c *wire.Client) {
+// A subscription from within an event goes on from the next, or is refused.
+func subscribeAllWithin(t *testing.T, c *wire.Client) {
 	t.Helper()
-	at := scattered(c, named(t, "s"), 1)[0]
-	for _, pos := range []int64{at + 1, math.MaxInt64} {
-		_, err := c.Read(wire.Subscribed(wire.From(pos)))
-		if wire.Code(err) != codes.InvalidArgument {
-			t.Errorf("from %d: %v", pos, err)
+	s := named(t, "s")
+	at := scattered(c, s, 1)[0]
+	call, err := c.Streams.Read(wire.Within(t), &api.ReadReq{
+		Options: wire.Subscribed(only(wire.From(at+1), s)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Must(s+"x", wire.NoStream, s+"1")
+	for {
+		m, err := call.Recv()
+		switch {
+		case wire.Code(err) == codes.InvalidArgument:
+			return
+		case err != nil:
+			t.Fatal(err)
+		case m.GetEvent() == nil:
+		case string(m.GetEvent().GetEvent().GetData()) != data(s, 1)[0]:
+			t.Fatalf("got %v", m)
+		default:
+			return
 		}
 	}
+}
+
+// From the largest number twice it is live at once, as from the end.
+func subscribeAllFromLargest(t *testing.T, c *wire.Client) {
+	t.Helper()
+	s := named(t, "s")
+	scattered(c, s, 3)
+	sub := c.Subscribe(only(wire.From(-1), s))
+	word := sub.Next()
+	for strings.HasPrefix(word, "checkpoint") {
+		word = sub.Next()
+	}
+	if word != "caught up" {
+		t.Fatalf("got %s", word)
+	}
+	c.Must(s+"x", wire.NoStream, s+"3")
+	sub.Expect(data(s, 3)...)
+}
+
+// What can be no position is refused, before the subscription is confirmed or after it.
+func subscribeAllInvalid(t *testing.T, c *wire.Client) {
+	t.Helper()
+	o := wire.From(1)
+	o.GetAll().GetPosition().PreparePosition = 2
+	_, err := c.Read(wire.Subscribed(o))
+	mistaken(t, "it", err)
 }
 
 func subscribeFiltered(t *testing.T, c *wire.Client) {
@@ -225,9 +270,7 @@ func subscribeRefuses(t *testing.T, c *wire.Client) {
 		"no expression": {Regex: "(?<", Window: 32, Multiplier: 1},
 	} {
 		_, err := c.Read(wire.Subscribed(wire.Filtered(wire.Options(), f)))
-		if wire.Code(err) != codes.InvalidArgument {
-			t.Errorf("%s: %v", name, err)
-		}
+		mistaken(t, name, err)
 	}
 }
 
