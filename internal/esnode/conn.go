@@ -16,12 +16,12 @@ type conn struct {
 	raw   driver.Conn
 	stmts []*stmt
 
-	begin, commit, rollback  *stmt
-	addEvent, addStream      *stmt
-	streamID, head           *stmt
-	nthLast, gapEnd, nameOf  *stmt
-	forwards, backwards      *stmt
-	allForwards, allBack     *stmt
+	begin, commit, rollback *stmt
+	addEvent, addStream     *stmt
+	streamID, head          *stmt
+	nthLast, gapEnd, nameOf *stmt
+	forwards, backwards     *stmt
+	allForwards, allBack    *stmt
 }
 
 const (

@@ -23,7 +23,9 @@ func (r *reading) readStream(
 	if err != nil || !found {
 		return err
 	}
-	w := &window{name: name, state: s, low: s.low(), high: s.last, count: count}
+	w := &window{
+		name: name, state: s, low: s.low(), high: s.last, count: count, look: r.moods.page(),
+	}
 	if r.back {
 		w.high = min(w.high, from)
 	} else {
@@ -65,6 +67,7 @@ type window struct {
 	name      string
 	low, high int64 // revisions
 	count     uint64
+	look      int  // events until the stream is looked at anew; 0: it is not
 	gap       *gap // nil: backwards
 }
 
@@ -72,7 +75,7 @@ type window struct {
 // only a read that looks anew for each page sees.
 func (r *reading) sendStream(w *window) (found bool, err error) {
 	for w.count > 0 && w.low <= w.high {
-		p, err := r.book.stream(r.ctx, w.id, w.low, w.high, r.back, r.pageOf(w.count))
+		p, err := r.book.stream(r.ctx, w.id, w.low, w.high, r.back, w.page())
 		if err == nil {
 			err = r.sendPage(w, &p)
 		}
@@ -82,24 +85,27 @@ func (r *reading) sendStream(w *window) (found bool, err error) {
 		if err != nil || p.end {
 			return true, err
 		}
-		if r.moods.page() > 0 {
-			if found, err := r.renew(w); err != nil || !found {
-				return false, err
-			}
+		if found, err := r.renew(w, len(p.records)); err != nil || !found {
+			return false, err
 		}
 	}
 	return true, nil
 }
 
-func (r *reading) pageOf(count uint64) int {
-	if n := r.moods.page(); n > 0 {
-		return min(n, limit(count))
+// page is how many events to ask for at once.
+func (w *window) page() int {
+	if w.look > 0 {
+		return min(w.look, limit(w.count))
 	}
-	return limit(count)
+	return limit(w.count)
 }
 
-// renew looks at the stream anew.
-func (r *reading) renew(w *window) (found bool, err error) {
+// renew looks at the stream anew when so many events more have been read that it is time.
+func (r *reading) renew(w *window, read int) (found bool, err error) {
+	if w.look -= read; w.look > 0 || r.moods.page() == 0 {
+		return true, nil
+	}
+	w.look = r.moods.page()
 	if w.state, found, err = r.readable(w.name); err != nil || !found {
 		return false, err
 	}

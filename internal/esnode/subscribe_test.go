@@ -36,7 +36,11 @@ func TestClose_ends_subscriptions_with_unavailable(t *testing.T) {
 // the one that a read gives, without gap or repeat.
 func TestSubscribe_all_see_the_same(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	allSeeTheSame(t, newRig(t))
+}
+
+func allSeeTheSame(t *testing.T, r *rig) {
+	t.Helper()
 	const writers, each = 8, 60
 	const total = writers * each * 2
 	collect := func(s *wire.Subscriber, slow bool) (all []int64) {

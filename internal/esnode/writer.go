@@ -240,13 +240,13 @@ func (w *writer) answer(batch []*request, p publication) {
 		return
 	}
 	w.book.show(&p)
+	w.forget()
 	refuse(batch)
 	for _, r := range batch {
 		if r.err == nil {
 			r.done()
 		}
 	}
-	w.forget()
 }
 
 func refuse(batch []*request) {
