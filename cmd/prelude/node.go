@@ -12,6 +12,8 @@ import (
 )
 
 type nodeCmd struct {
+	MaxAppendSize int `env:"PRELUDE_NODE_MAX_APPEND_SIZE" default:"1048576" placeholder:"BYTES" help:"How large the events of one append may be together, up to 67108864; the default is a KurrentDB's."`
+
 	TLSCert      string `env:"PRELUDE_NODE_TLS_CERT" placeholder:"FILE" type:"path" help:"A certificate, needed to listen beyond loopback."`
 	TLSKey       string `env:"PRELUDE_NODE_TLS_KEY" placeholder:"FILE" type:"path" help:"The certificate's key."`
 	User         string `env:"PRELUDE_NODE_USER" placeholder:"NAME" help:"The user that clients come as."`
@@ -54,7 +56,7 @@ func (c nodeCmd) start(ctx context.Context, cfg *Config, logger *slog.Logger) (*
 		password = strings.TrimRight(string(text), "\r\n")
 	}
 	node, err := esnode.Start(ctx, esnode.Config{Dir: cfg.path("log"), Socket: socket, Listen: cfg.Listen,
-		CertFile: c.TLSCert, KeyFile: c.TLSKey, User: c.User, Password: password, Logger: logger})
+		MaxAppendSize: c.MaxAppendSize, CertFile: c.TLSCert, KeyFile: c.TLSKey, User: c.User, Password: password, Logger: logger})
 	if errors.Is(err, esnode.ErrLocked) {
 		return nil, errAlone
 	}

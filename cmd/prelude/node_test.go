@@ -67,9 +67,38 @@ func TestNode(t *testing.T) {
 	}
 }
 
+// TestNode_max_append_size refuses appends above 1 MiB, as a KurrentDB does, unless it is told to take larger ones.
+func TestNode_max_append_size(t *testing.T) {
+	t.Parallel()
+	large := []eventlog.Proposed{{
+		ID: eventlog.Meta{}.EventID(eventlog.Stream{Category: "thing"}, 0, "tested"), Type: "tested",
+		Data: []byte(`"` + strings.Repeat("x", 3<<19) + `"`), Meta: []byte("{}"),
+	}}
+	for name, rule := range map[string]struct {
+		args  []string
+		taken bool
+	}{
+		"by_default": {nil, false}, "raised": {[]string{"--max-append-size", "2097152"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := &nodeRig{rig: &rig{t: t, data: t.TempDir()}, args: rule.args}
+			n.start()
+			_, err := n.store.Append(t.Context(), "thing-acme_1", eventlog.None, large)
+			if (err == nil) != rule.taken || !rule.taken && !strings.Contains(err.Error(), "Maximum Append Size") {
+				t.Errorf("1.5 MiB: %v", err)
+			}
+		})
+	}
+	err := run(t.Context(), []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0",
+		"--max-append-size", "67108865"}, io.Discard, io.Discard)
+	refused(t, err, "the largest append has from 1 to 67108864 bytes")
+}
+
 // nodeRig is a log that prelude node serves, with a client.
 type nodeRig struct {
 	*rig
+	args    []string // more of the command
 	address string
 	store   *eventstore.Store
 }
@@ -86,7 +115,8 @@ func (n *nodeRig) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	out := &buffer{}
 	n.logs, n.cancel, n.done = &buffer{}, cancel, make(chan error, 1)
-	go func() { n.done <- run(ctx, []string{"node", "--data", n.data, "--listen", "127.0.0.1:0"}, out, n.logs) }()
+	args := append([]string{"node", "--data", n.data, "--listen", "127.0.0.1:0"}, n.args...)
+	go func() { n.done <- run(ctx, args, out, n.logs) }()
 	m, err := out.until(regexp.MustCompile(`^(\S+)\n`), n.done)
 	if err != nil {
 		n.t.Fatalf("%v\n%s", err, n.logs)
