@@ -12,7 +12,7 @@ import (
 )
 
 type nodeCmd struct {
-	MaxAppendSize int `env:"PRELUDE_NODE_MAX_APPEND_SIZE" default:"1048576" placeholder:"BYTES" help:"How large the events of one append may be together, up to 67108864; the default is a KurrentDB's."`
+	MaxAppendSize int `env:"PRELUDE_NODE_MAX_APPEND_SIZE" default:"1048576" placeholder:"BYTES" help:"How large the events of one append may be together, up to 16777216; the default is a KurrentDB's."`
 
 	TLSCert      string `env:"PRELUDE_NODE_TLS_CERT" placeholder:"FILE" type:"path" help:"A certificate, needed to listen beyond loopback."`
 	TLSKey       string `env:"PRELUDE_NODE_TLS_KEY" placeholder:"FILE" type:"path" help:"The certificate's key."`

@@ -91,8 +91,8 @@ func TestNode_max_append_size(t *testing.T) {
 		})
 	}
 	err := run(t.Context(), []string{"node", "--data", t.TempDir(), "--listen", "127.0.0.1:0",
-		"--max-append-size", "67108865"}, io.Discard, io.Discard)
-	refused(t, err, "the largest append has from 1 to 67108864 bytes")
+		"--max-append-size", "16777217"}, io.Discard, io.Discard)
+	refused(t, err, "the largest append has from 1 to 16777216 bytes")
 }
 
 // nodeRig is a log that prelude node serves, with a client.

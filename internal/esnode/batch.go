@@ -16,7 +16,7 @@ import (
 // have gone out, so a client that sends faster than the disk takes is slowed down.
 const (
 	batchWaiting = 4096
-	batchHeld    = largestAppend
+	batchHeld    = 64 << 20
 	batchParts   = 1024 // appends of which the last message has not come
 )
 

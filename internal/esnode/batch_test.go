@@ -112,7 +112,7 @@ func TestBatchAppend_bounds_what_is_not_final(t *testing.T) {
 		},
 		"bytes": func(b *wire.Batch, i int) error {
 			m := wire.BatchMessages(fmt.Sprint(i))
-			m[0].Data = make([]byte, maxEvent-100)
+			m[0].Data = make([]byte, largestAppend-100)
 			return b.Call.Send(&api.BatchAppendReq{
 				CorrelationId: wire.Text(uuid.New()), Options: wire.BatchOptions("s", anyRevision),
 				ProposedMessages: m,

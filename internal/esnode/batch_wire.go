@@ -6,10 +6,8 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"github.com/google/uuid"
 	rpc "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -63,7 +61,8 @@ func failure(err error) *rpc.Status {
 			StreamIdentifier: &shared.StreamIdentifier{StreamName: []byte(gone.stream)},
 		})
 	case errors.As(err, &large):
-		return large.failure()
+		return because(codes.InvalidArgument, err,
+			&shared.MaximumAppendSizeExceeded{MaxAppendSize: uint32(large.limit)})
 	case errors.As(err, &bad):
 		return because(codes.InvalidArgument, err, &shared.BadRequest{Message: bad.text})
 	case errors.As(err, &late):
@@ -119,25 +118,4 @@ func (e *wrongVersion) detail() *shared.WrongExpectedVersion {
 		}
 	}
 	return d
-}
-
-// failure names the limit. Newer protocols have a message for an event's; this module's do not, so
-// it is written by hand.
-func (e *tooLarge) failure() *rpc.Status {
-	if e.event == uuid.Nil {
-		return because(codes.InvalidArgument, e,
-			&shared.MaximumAppendSizeExceeded{MaxAppendSize: uint32(e.limit)})
-	}
-	var b []byte
-	b = protowire.AppendTag(b, 1, protowire.BytesType)
-	b = protowire.AppendString(b, e.event.String())
-	b = appendVarint(b, 2, uint64(e.size))
-	b = appendVarint(b, 3, uint64(e.limit))
-	return &rpc.Status{
-		Code: int32(codes.InvalidArgument), Message: e.Error(),
-		Details: []*anypb.Any{{
-			TypeUrl: "type.googleapis.com/event_store.client.MaximumAppendEventSizeExceeded",
-			Value:   b,
-		}},
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/google/uuid"
 	"modernc.org/sqlite"
 	sqlite3 "modernc.org/sqlite/lib"
 )
@@ -33,18 +32,11 @@ func (e *deleted) Error() string {
 	return fmt.Sprintf("Event stream '%s' is deleted.", e.stream)
 }
 
-// tooLarge refuses an event, or a whole append where event is nil, for its size in bytes.
-type tooLarge struct {
-	event       uuid.UUID
-	size, limit int
-}
+// tooLarge refuses an append whose events are larger than a limit in bytes.
+type tooLarge struct{ limit int }
 
 func (e *tooLarge) Error() string {
-	if e.event == uuid.Nil {
-		return fmt.Sprintf("Maximum Append Size of %d Exceeded.", e.limit)
-	}
-	return fmt.Sprintf("Event with Id: %s, Size: %d, exceeds Maximum Append Event Size of %d.",
-		e.event, e.size, e.limit)
+	return fmt.Sprintf("Maximum Append Size of %d Exceeded.", e.limit)
 }
 
 // timedOut says that the node gave an operation up; it may have happened, or may still happen.

@@ -14,9 +14,8 @@ import (
 
 const (
 	maxMessage = 17 << 20
-	maxEvent   = 16 << 20
-	// largestAppend is the most that MaxAppendSize may be: an append is held in memory, and many are.
-	largestAppend = 64 << 20
+	// largestAppend is the most that MaxAppendSize may be, as a real store's.
+	largestAppend = 16 << 20
 	maxName       = 8 << 10
 )
 
@@ -116,11 +115,8 @@ func (a *appending) add(p proposed) error {
 		data: p.GetData(), meta: p.GetCustomMetadata(),
 	}
 	a.bytes += e.size()
-	if e.size() > maxEvent {
-		return &tooLarge{event: id, size: e.size(), limit: maxEvent}
-	}
 	if a.bytes > a.limit {
-		return &tooLarge{size: a.bytes, limit: a.limit}
+		return &tooLarge{limit: a.limit}
 	}
 	a.events = append(a.events, e)
 	return nil

@@ -23,9 +23,9 @@ func slowHolds(event int) int { return 2 * (event + pageBytes) }
 // the memory of the process.
 func TestSubscribe_slow_ones_hold_nothing_up(t *testing.T) {
 	r := newRigWith(t, Config{MaxAppendSize: largestAppend})
-	slow, rounds, each, bytes := 4, 2, 8, maxEvent/4
+	slow, rounds, each, bytes := 4, 2, 8, largestAppend/4
 	if torture() {
-		slow, rounds, each, bytes = 16, 5, 10, maxEvent
+		slow, rounds, each, bytes = 16, 5, 10, largestAppend
 	}
 	quick := r.follow(t, wire.Options())
 	var all []*slowSubscriber

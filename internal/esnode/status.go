@@ -5,7 +5,6 @@ import (
 	"errors"
 	"strconv"
 
-	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -28,33 +27,16 @@ func (e *invalid) Error() string { return e.text }
 
 // statusOf turns an error into a gRPC status and sets the trailers that clients read.
 func statusOf(ctx context.Context, err error) error {
-	var wrong *wrongVersion
-	var gone *deleted
-	var bad *invalid
-	var large *tooLarge
 	var failed *unavailable
 	var late *timedOut
+	mistake := mistakeOf(ctx, err)
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &gone):
-		trailer(ctx, "exception", "stream-deleted", "stream-name", gone.stream)
-		return status.Error(codes.FailedPrecondition, gone.Error())
-	case errors.As(err, &wrong):
-		trailer(ctx, "exception", "wrong-expected-version", "stream-name", wrong.stream,
-			"expected-version", strconv.FormatInt(wrong.expected, 10),
-			"actual-version", strconv.FormatInt(wrong.current, 10))
-		return status.Error(codes.FailedPrecondition, wrong.Error())
-	case errors.As(err, &bad) && bad.unhandled:
-		return status.Error(codes.Unknown, "Exception was thrown by handler.")
+	case mistake != nil:
+		return mistake
 	case errors.As(err, &late):
 		return status.Error(codes.Aborted, late.Error())
-	case errors.As(err, &bad):
-		trailer(ctx, bad.trailers...)
-		return status.Error(codes.InvalidArgument, bad.text)
-	case errors.As(err, &large):
-		trailer(ctx, large.trailers()...)
-		return status.Error(codes.InvalidArgument, large.Error())
 	case errors.Is(err, errDamaged):
 		return status.Error(codes.DataLoss, err.Error())
 	case isFull(err):
@@ -73,13 +55,32 @@ func statusOf(ctx context.Context, err error) error {
 	return status.Error(codes.Unknown, err.Error())
 }
 
-func (e *tooLarge) trailers() []string {
-	limit := strconv.Itoa(e.limit)
-	if e.event == uuid.Nil {
-		return []string{"exception", "maximum-append-size-exceeded", "maximum-append-size", limit}
+// mistakeOf is statusOf for what the caller's request is refused for; nil for all else.
+func mistakeOf(ctx context.Context, err error) error {
+	var wrong *wrongVersion
+	var gone *deleted
+	var bad *invalid
+	var large *tooLarge
+	switch {
+	case errors.As(err, &gone):
+		trailer(ctx, "exception", "stream-deleted", "stream-name", gone.stream)
+		return status.Error(codes.FailedPrecondition, gone.Error())
+	case errors.As(err, &wrong):
+		trailer(ctx, "exception", "wrong-expected-version", "stream-name", wrong.stream,
+			"expected-version", strconv.FormatInt(wrong.expected, 10),
+			"actual-version", strconv.FormatInt(wrong.current, 10))
+		return status.Error(codes.FailedPrecondition, wrong.Error())
+	case errors.As(err, &bad) && bad.unhandled:
+		return status.Error(codes.Unknown, "Exception was thrown by handler.")
+	case errors.As(err, &bad):
+		trailer(ctx, bad.trailers...)
+		return status.Error(codes.InvalidArgument, bad.text)
+	case errors.As(err, &large):
+		trailer(ctx, "exception", "maximum-append-size-exceeded",
+			"maximum-append-size", strconv.Itoa(large.limit))
+		return status.Error(codes.InvalidArgument, large.Error())
 	}
-	return []string{"exception", "maximum-append-event-size-exceeded", "event-id", e.event.String(),
-		"proposed-event-size", strconv.Itoa(e.size), "maximum-append-event-size", limit}
+	return nil
 }
 
 func trailer(ctx context.Context, pairs ...string) {
