@@ -71,9 +71,6 @@ func TestMoods_what_lags_is_whole(t *testing.T) {
 	r := moody(t, &Moods{Lag: 20 * time.Millisecond})
 	for i := range 20 {
 		s, over := fmt.Sprint("s", i), make(chan struct{})
-		r.node.book.mu.Lock()
-		r.node.book.states = newCache[string, state](9) // so that all is looked up again
-		r.node.book.mu.Unlock()
 		go func() {
 			defer close(over)
 			if a := r.Append(s, noStream, s+"a", s+"b"); a.Err != nil || a.Wrong != nil {
@@ -86,6 +83,9 @@ func TestMoods_what_lags_is_whole(t *testing.T) {
 				done = true
 			default:
 			}
+			r.node.book.mu.Lock()
+			r.node.book.states = newCache[string, state](9) // so that all is looked up again
+			r.node.book.mu.Unlock()
 			got, err := r.Read(wire.OfStream(s))
 			revs := wire.RevisionsOf(got)
 			if err != nil || !slices.Equal(revs, []int64{-1}) && !slices.Equal(revs, []int64{0, 1}) {

@@ -226,7 +226,11 @@ func TestTombstone_metadata_can_still_be_written(t *testing.T) {
 		if a := r.Tombstone(name, anyRevision); a.Err != nil {
 			t.Fatal(a.Err)
 		}
-		r.SetMeta(name, `{"$maxCount":9}`)
+		meta := r.Send("$$"+name, anyRevision, wire.Message(uuid.New(), metadataType, `{"$maxCount":9}`))
+		must(r, meta)
+		if got, err := r.Read(wire.From(meta.Pos)); err != nil || len(got) != 1 {
+			t.Errorf("%s: more was written: %v, %v", name, got, err)
+		}
 		for _, s := range []string{name, "$$" + name} {
 			if _, err := r.Read(wire.OfStream(s)); wire.Code(err) != codes.FailedPrecondition {
 				t.Errorf("%s can be read: %v", s, err)
