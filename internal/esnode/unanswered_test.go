@@ -166,7 +166,7 @@ func TestBatchAppend_half_closed_when_all_is_answered(t *testing.T) {
 	t.Parallel()
 	r := newStoppedRig(t)
 	r.start(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	idle, late := r.Batch(wire.Within(t)), r.Batch(ctx)
 	for _, b := range []*wire.Batch{idle, late} {
@@ -203,7 +203,7 @@ func TestConnection_has_100_calls(t *testing.T) {
 			t.Fatalf("call %d: %v", i, err)
 		}
 	}
-	short, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	short, stop := context.WithTimeout(t.Context(), time.Second)
 	defer stop()
 	call, err := r.Streams.Read(short, &api.ReadReq{Options: wire.OfStream("s")})
 	if err == nil {
