@@ -59,10 +59,12 @@ var arrows = []arrow{
 const clientModule = "github.com/EventStore/EventStore-Client-Go/"
 
 var clientUsers = map[string]string{
-	"internal/eventstore":   clientModule,
-	"internal/esnode":       clientModule + "v4/protos/",
-	"test/conformance":      clientModule,
-	"test/conformance/wire": clientModule + "v4/protos/",
+	"internal/eventstore": clientModule,
+	// It plays a store, so it speaks the store's messages; tests alone import it.
+	"internal/eventstore/storetest": clientModule + "v4/protos/",
+	"internal/esnode":               clientModule + "v4/protos/",
+	"test/conformance":              clientModule,
+	"test/conformance/wire":         clientModule + "v4/protos/",
 }
 
 // impure are the packages of the standard library that the domain does without: they bring in a clock,

@@ -8,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/gossip"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
@@ -228,6 +227,3 @@ func truth(is bool) int {
 	}
 	return 0
 }
-
-// watchEvery is how often the node in use is asked for its role.
-const watchEvery = 2 * time.Second
