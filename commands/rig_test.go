@@ -3,8 +3,10 @@ package commands
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -16,13 +18,21 @@ import (
 	"prelude/domain/preset"
 	"prelude/domain/session"
 	"prelude/internal/esnode"
+	"prelude/internal/esnode/esnodetest"
 	"prelude/internal/eventlog"
 	"prelude/internal/eventlog/eventlogtest"
 	"prelude/internal/eventstore"
 	"prelude/internal/eventstore/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if code != 0 {
+			fmt.Fprintf(os.Stderr, "the nodes' moods had PRELUDE_TEST_SEED=%d\n", moodSeed)
+		}
+		os.Exit(code)
+	}))
+}
 
 // script is a model that says what a test wants.
 type script struct {
@@ -126,8 +136,11 @@ func newRigOn(t *testing.T, socket string) *rig {
 
 const socketFile = "node.sock"
 
+// moodSeed is of the moods of all nodes; a test that fails tells it.
+var moodSeed = esnodetest.Seed()
+
 func startNode(ctx context.Context, dir string) (*esnode.Node, error) {
-	return esnode.Start(ctx, esnode.Config{Dir: dir, Socket: filepath.Join(dir, socketFile)})
+	return esnode.Start(ctx, esnodetest.Shape(esnode.Config{Dir: dir, Socket: filepath.Join(dir, socketFile)}, moodSeed))
 }
 
 // over is an engine over a log, with nothing in its memory.

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"prelude/internal/esnode"
+	"prelude/internal/esnode/esnodetest"
 	"prelude/internal/eventlog"
 	"prelude/internal/eventlog/eventlogtest"
 	"prelude/internal/eventstore"
@@ -38,7 +39,7 @@ func (n *node) socket() string { return filepath.Join(n.dir, "node.sock") }
 func (n *node) start() {
 	n.t.Helper()
 	var err error
-	n.running, err = esnode.Start(context.Background(), esnode.Config{Dir: n.dir, Socket: n.socket()})
+	n.running, err = esnode.Start(context.Background(), esnodetest.Config(n.t, esnode.Config{Dir: n.dir, Socket: n.socket()}))
 	if err != nil {
 		n.t.Fatal(err)
 	}

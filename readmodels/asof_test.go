@@ -13,6 +13,7 @@ import (
 	"prelude/domain"
 	"prelude/domain/preset"
 	"prelude/internal/esnode"
+	"prelude/internal/esnode/esnodetest"
 	"prelude/internal/eventlog"
 	"prelude/internal/eventlog/eventlogtest"
 	"prelude/internal/eventstore"
@@ -26,7 +27,7 @@ func newLog(t *testing.T) *eventlog.Log {
 	t.Helper()
 	dir := storetest.Folder(t)
 	socket := filepath.Join(dir, "node.sock")
-	node, err := esnode.Start(t.Context(), esnode.Config{Dir: dir, Socket: socket})
+	node, err := esnode.Start(t.Context(), esnodetest.Config(t, esnode.Config{Dir: dir, Socket: socket}))
 	if err != nil {
 		t.Fatal(err)
 	}

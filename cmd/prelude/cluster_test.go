@@ -31,8 +31,8 @@ type shared struct {
 func newShared(t *testing.T) *shared {
 	t.Helper()
 	dir := storetest.Folder(t)
-	node, err := esnode.Start(context.Background(), esnode.Config{Dir: dir, Socket: filepath.Join(dir, "node.sock"),
-		Listen: "127.0.0.1:0"})
+	node, err := esnode.Start(context.Background(), shapeNode(esnode.Config{Dir: dir, Socket: filepath.Join(dir, "node.sock"),
+		Listen: "127.0.0.1:0"}))
 	if err != nil {
 		t.Fatal(err)
 	}

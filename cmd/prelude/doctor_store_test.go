@@ -25,8 +25,8 @@ func TestDoctorOfAStore(t *testing.T) {
 	dir := t.TempDir()
 	cert, key, _ := storetest.Certificate(t)
 	others, _, _ := storetest.Certificate(t)
-	n, err := esnode.Start(t.Context(), esnode.Config{Dir: dir, Listen: "127.0.0.1:0", CertFile: cert, KeyFile: key,
-		User: "prelude", Password: "hunter2", Socket: filepath.Join(storetest.Folder(t), "s")})
+	n, err := esnode.Start(t.Context(), shapeNode(esnode.Config{Dir: dir, Listen: "127.0.0.1:0", CertFile: cert, KeyFile: key,
+		User: "prelude", Password: "hunter2", Socket: filepath.Join(storetest.Folder(t), "s")}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -267,8 +267,8 @@ func TestEraseElsewhere(t *testing.T) {
 func twoInstances(t *testing.T) (first, second *rig) {
 	t.Helper()
 	dir := t.TempDir()
-	n, err := esnode.Start(t.Context(), esnode.Config{Dir: dir, Socket: filepath.Join(dir, "s"),
-		Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)})
+	n, err := esnode.Start(t.Context(), shapeNode(esnode.Config{Dir: dir, Socket: filepath.Join(dir, "s"),
+		Listen: "127.0.0.1:0", Logger: slog.New(slog.DiscardHandler)}))
 	if err != nil {
 		t.Fatal(err)
 	}

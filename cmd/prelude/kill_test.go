@@ -11,13 +11,21 @@ import (
 	"testing"
 	"time"
 
+	"prelude/internal/esnode"
+	"prelude/internal/esnode/esnodetest"
 	"prelude/internal/pgserver/pgtest"
 )
 
 // asProgram makes the test binary the program itself, so that tests can kill it.
 const asProgram = "PRELUDE_TEST_AS_PROGRAM"
 
+// moodSeed is of the moods of the nodes; a run that fails tells it.
+var moodSeed = esnodetest.Seed()
+
 func TestMain(m *testing.M) {
+	if os.Getenv("PRELUDE_BENCH") == "" { // what is measured is the program as it is
+		shapeNode = func(c esnode.Config) esnode.Config { return esnodetest.Shape(c, moodSeed) }
+	}
 	switch os.Getenv(asProgram) {
 	case "":
 	case asBaseline:
@@ -30,7 +38,11 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if code != 0 {
+		fmt.Fprintf(os.Stderr, "the nodes' moods had PRELUDE_TEST_SEED=%d\n", moodSeed)
+	}
+	os.Exit(code)
 }
 
 // process is a Prelude in a process of its own.

@@ -55,8 +55,9 @@ func (c nodeCmd) start(ctx context.Context, cfg *Config, logger *slog.Logger) (*
 		}
 		password = strings.TrimRight(string(text), "\r\n")
 	}
-	node, err := esnode.Start(ctx, esnode.Config{Dir: cfg.path("log"), Socket: socket, Listen: cfg.Listen,
-		MaxAppendSize: c.MaxAppendSize, CertFile: c.TLSCert, KeyFile: c.TLSKey, User: c.User, Password: password, Logger: logger})
+	node, err := esnode.Start(ctx, shapeNode(esnode.Config{Dir: cfg.path("log"), Socket: socket, Listen: cfg.Listen,
+		MaxAppendSize: c.MaxAppendSize, CertFile: c.TLSCert, KeyFile: c.TLSKey, User: c.User, Password: password,
+		Logger: logger}))
 	if errors.Is(err, esnode.ErrLocked) {
 		return nil, errAlone
 	}

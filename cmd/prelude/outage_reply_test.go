@@ -58,7 +58,7 @@ func (i *outage) model() string {
 func newOutage(t *testing.T) *outage {
 	t.Helper()
 	dir := storetest.Folder(t)
-	node, err := esnode.Start(t.Context(), esnode.Config{Dir: dir, Listen: "127.0.0.1:0"})
+	node, err := esnode.Start(t.Context(), shapeNode(esnode.Config{Dir: dir, Listen: "127.0.0.1:0"}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,8 @@ func TestEventStoreAway(t *testing.T) {
 	t.Parallel()
 	dir, quiet := t.TempDir(), slog.New(slog.NewJSONHandler(io.Discard, nil))
 	node := func(listen string) *esnode.Node {
-		n, err := esnode.Start(t.Context(), esnode.Config{Dir: dir, Socket: filepath.Join(dir, "s"),
-			Listen: listen, Logger: quiet})
+		n, err := esnode.Start(t.Context(), shapeNode(esnode.Config{Dir: dir, Socket: filepath.Join(dir, "s"),
+			Listen: listen, Logger: quiet}))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -113,10 +113,13 @@ func (p *parts) takePlace(ctx context.Context, alone bool) (err error) {
 	return err
 }
 
+// shapeNode is how the program runs its node. Tests have it behave as a real store does at times.
+var shapeNode = func(c esnode.Config) esnode.Config { return c }
+
 // startNode opens the folder, unless another Prelude has it and this one may speak to that.
 func (p *parts) startNode(ctx context.Context, socket string, alone bool) error {
-	node, err := esnode.Start(ctx, esnode.Config{Dir: p.cfg.path("log"), Socket: socket,
-		Listen: p.cfg.NodeListen, Logger: p.logger})
+	node, err := esnode.Start(ctx, shapeNode(esnode.Config{Dir: p.cfg.path("log"), Socket: socket,
+		Listen: p.cfg.NodeListen, Logger: p.logger}))
 	switch {
 	case errors.Is(err, esnode.ErrLocked) && alone:
 		return errAlone

@@ -32,7 +32,7 @@ func TestStoreOutages(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			node, err := esnode.Start(t.Context(), esnode.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+			node, err := esnode.Start(t.Context(), shapeNode(esnode.Config{Dir: t.TempDir(), Listen: "127.0.0.1:0"}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"prelude/internal/esnode"
+	"prelude/internal/esnode/esnodetest"
 	"prelude/internal/eventlog"
 	"prelude/internal/eventstore"
 	"prelude/internal/eventstore/storetest"
@@ -57,11 +58,15 @@ func newMortalRig(t *testing.T) *rig {
 // TestNode is that process.
 func TestNode(t *testing.T) {
 	storetest.Serve(t, func(dir string) (io.Closer, error) {
-		return esnode.Start(t.Context(), esnode.Config{Dir: dir, Socket: filepath.Join(dir, socketFile)})
+		return esnode.Start(t.Context(), esnodetest.Config(t, esnode.Config{Dir: dir, Socket: filepath.Join(dir, socketFile),
+			MaxAppendSize: largeAppend}))
 	})
 }
 
 const socketFile = "node.sock"
+
+// largeAppend lets appends be slow: the product stays below what a store takes by default.
+const largeAppend = 16 << 20
 
 func (r *rig) connect() {
 	r.t.Helper()
@@ -80,7 +85,8 @@ func (r *rig) socket() string { return filepath.Join(r.dir, socketFile) }
 func (r *rig) start() {
 	r.t.Helper()
 	var err error
-	r.node, err = esnode.Start(context.Background(), esnode.Config{Dir: r.dir, Socket: r.socket()})
+	r.node, err = esnode.Start(context.Background(), esnodetest.Config(r.t, esnode.Config{Dir: r.dir, Socket: r.socket(),
+		MaxAppendSize: largeAppend}))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -176,10 +176,4 @@ func TestSubscribe(t *testing.T) {
 			t.Errorf("after %d with %v: %v", c.after, c.prefixes, got)
 		}
 	}
-	for _, err := range r.store.Subscribe(r.ctx(), end.Position+1, eventlog.Filter{}) {
-		if err == nil || errors.Is(err, eventlog.ErrUnavailable) {
-			t.Errorf("no event begins there: %v", err)
-		}
-		break
-	}
 }

@@ -36,7 +36,8 @@ func (s *Store) Subscribe(
 type subscription struct {
 	*Store
 	at     eventlog.Position // the last position passed
-	head   eventlog.Position // the log's end, as it was when last asked for
+	head   eventlog.Position // the log's end, as it was just before the subscription was made
+	end    eventlog.Position // the log's end, as it was when last asked for
 	filter eventlog.Filter
 	yield  func(eventlog.Signal, error) bool
 	left   bool // the one who listened has gone
@@ -202,15 +203,15 @@ func (u *subscription) take(ctx context.Context, l *link, f protowire.Number, ra
 	case eventlog.CaughtUp:
 		signal.Position = max(u.at, u.head)
 	case eventlog.Checkpoint:
-		if f == fieldCheckpoint && signal.Position > u.head {
+		if f == fieldCheckpoint && signal.Position > max(u.head, u.end) {
 			// Nothing but the store's word stands for it, and whatever lies before it would be passed over for good.
 			asking, stop := u.patience(ctx)
 			defer stop()
 			var err error
-			if u.head, err = u.endOn(asking, l); err != nil {
+			if u.end, err = u.endOn(asking, l); err != nil {
 				return err
 			}
-			if signal.Position > u.head {
+			if signal.Position > u.end {
 				u.logger.Warn("a checkpoint of the event store lies beyond its end, and is not heeded")
 				return nil
 			}
