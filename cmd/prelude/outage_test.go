@@ -66,7 +66,9 @@ func TestEventStoreAway(t *testing.T) {
 	addr := n.Addr()
 	t.Cleanup(func() { _ = n.Close() })
 	r := start(t, "--eventstore", "esdb://"+addr+"?tls=false")
-	id := r.preset("kept")
+	kept := r.make("kept")
+	id := kept.want(201).str("id")
+	r.do("GET", "/v1/presets/"+id+"?consistency=strict&min_position="+kept.Header.Get("Prelude-Position"), nil).want(200)
 	if err := n.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,8 @@ func TestEventStoreAway(t *testing.T) {
 		again := r.do("POST", "/v1/presets", doc{"slug": "not-now", "name": "N", "model": "demo", "instructions": "N"},
 			"Idempotency-Key: once")
 		if again.Status == 201 {
-			r.do("GET", "/v1/presets/"+again.want(201).str("id"), nil).want(200)
+			path := "/v1/presets/" + again.want(201).str("id") + "?min_position=" + again.Header.Get("Prelude-Position")
+			r.do("GET", path, nil).want(200)
 			break
 		}
 		if try == 30 {
