@@ -73,8 +73,8 @@ func (h Sessions) cancelCompletion(ctx context.Context, end session.End, meta Me
 	return err
 }
 
-// Cancel ends a reply that this process makes, as of a user, and waits for its end, which may be another. ErrUnrecorded:
-// the log has none yet; the reply is under way until it does.
+// Cancel ends a reply that this process makes, as of a user, and waits for its end, which may be another.
+// ErrUnrecorded: the log has none yet; the reply is under way until it does.
 func (h *Hub) Cancel(ctx context.Context, r *Run, by domain.UserID) (Ending, error) {
 	r.cancel(cancelledBy{by})
 	ctx, cancel := context.WithTimeoutCause(ctx, h.Patience, ErrUnrecorded)

@@ -96,8 +96,8 @@ func (e *Engine) tellUnfounded(r Reader, passed int, why error) {
 	}
 }
 
-// passUnfounded goes past an event that the reader's tables do not take, if its org was not founded before it, nor is by
-// this very event; else it gives back why they do not.
+// passUnfounded goes past an event that the reader's tables do not take, if its org was not founded before it, nor is
+// by this very event; else it gives back why they do not.
 func (e *Engine) passUnfounded(ctx context.Context, r Reader, from eventlog.Position, rec eventlog.Record, to mark,
 	why error) error {
 	if _, founds := rec.Event.(org.Founded); founds {

@@ -59,7 +59,7 @@ func TestCopy_refuses_a_store_without_a_log_of_Prelude(t *testing.T) {
 	n.put("user-42", slices.Clone(strangeEvents)...)
 	_, err := n.copies(to)
 	refused(t, err, "no log of Prelude is there", "--all")
-	for e := range to.store.ReadAll(t.Context(), 0, eventlog.Forwards, 0) {
-		t.Errorf("the target holds %s", e.Stream)
+	for e, err := range to.store.ReadAll(t.Context(), 0, eventlog.Forwards, 0) {
+		t.Errorf("the target holds %s, %v", e.Stream, err)
 	}
 }

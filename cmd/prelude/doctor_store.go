@@ -13,8 +13,8 @@ import (
 	"prelude/internal/eventstore"
 )
 
-// doctorPatience is how long the doctor waits for a store that may be about to come. What cannot come by itself is told at
-// once.
+// doctorPatience is how long the doctor waits for a store that may be about to come. What cannot come by itself is told
+// at once.
 const doctorPatience = 3 * time.Second
 
 // lookAtStore looks at the event store, and at what Prelude may do there. What it finds open, later looks use.

@@ -13,8 +13,8 @@ import (
 	"prelude/readmodels"
 )
 
-// healthChecks keep one picture of the parts, which is refreshed beside the requests that ask for it: each part by a probe of its
-// own, so that one that hangs hides no other.
+// healthChecks keep one picture of the parts, which is refreshed beside the requests that ask for it: each part by a
+// probe of its own, so that one that hangs hides no other.
 type healthChecks struct {
 	server *server
 	probes []*probe
@@ -104,7 +104,8 @@ func (p *probe) run(ctx context.Context) {
 	}
 }
 
-// once asks the part. One that hangs beyond its time is asked again only when it has answered: it is told as away meanwhile.
+// once asks the part. One that hangs beyond its time is asked again only when it has answered: it is told as away
+// meanwhile.
 func (p *probe) once(ctx context.Context) {
 	p.mu.Lock()
 	p.began = time.Now()
@@ -163,7 +164,7 @@ wait:
 		EventStore: api.StoreHealth{State: string(h.server.store.State().Role)}}
 	if !h.server.ready.Load() {
 		out.Wrong = append(out.Wrong, api.WrongPart{Part: "server", Reason: "starting or stopping",
-			Since: api.NewTime(h.server.turned.Load().(time.Time)), Fatal: true}) //nolint:forcetypeassert // set at the start
+			Since: api.NewTime(time.UnixMilli(h.server.turned.Load())), Fatal: true})
 	}
 	for _, p := range h.probes {
 		w, is := p.wrong()

@@ -101,7 +101,7 @@ type server struct {
 	index    *search.Client
 	stopping chan struct{}
 	ready    atomic.Bool
-	turned   atomic.Value // the time.Time since when it is not ready
+	turned   atomic.Int64 // in ms: since when it is not ready
 	health   *healthChecks
 
 	instances *postgres.Instances
@@ -110,7 +110,7 @@ type server struct {
 
 func newServer(ctx context.Context, p *parts, l net.Listener) (*server, error) {
 	s := &server{parts: p, listener: l, hub: commands.NewHub(p.logger), stopping: make(chan struct{})}
-	s.turned.Store(time.Now())
+	s.turned.Store(time.Now().UnixMilli())
 	err := s.joinOthers(ctx)
 	if err != nil {
 		return nil, err
@@ -264,7 +264,7 @@ func ended(ctx context.Context, err error) error {
 
 // stop refuses new work, lets replies end or ends them, and then closes connections.
 func (s *server) stop() error {
-	s.turned.Store(time.Now())
+	s.turned.Store(time.Now().UnixMilli())
 	s.ready.Store(false)
 	s.logger.Info("stopping", "replies", s.hub.Busy())
 	ctx, cancel := context.WithTimeout(context.Background(), stopRequests)

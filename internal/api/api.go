@@ -155,8 +155,8 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, p *Problem) {
 	}
 }
 
-// failed turns a handler's error into the answer, and logs a fault once. That the event store is away is logged once for
-// all requests, where it is noticed: each has it on its own line alone.
+// failed turns a handler's error into the answer, and logs a fault once. That the event store is away is logged once
+// for all requests, where it is noticed: each has it on its own line alone.
 func (s *Server) failed(ctx context.Context, path string, err error) huma.StatusError {
 	p, fault := toProblem(err)
 	sn, _ := ctx.Value(seenKey{}).(*seen)

@@ -51,8 +51,8 @@ func (h *Health) Judge() {
 // NewTime is t as answers show it.
 func NewTime(t time.Time) Time { return Time{t} }
 
-// readyz says whether this instance can answer, and if not, which parts are the reason. It asks none of them, so it answers
-// at once however they hang.
+// readyz says whether this instance can answer, and if not, which parts are the reason. It asks none of them, so it
+// answers at once however they hang.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	h := s.Health(r.Context())
 	status := http.StatusOK

@@ -112,7 +112,7 @@ func (s *Server) closeLost(ctx context.Context, who domain.Principal, m readmode
 	defer cancel()
 	at, err := s.Sessions.Recover(soon, who.Org, m.Session, domain.ReplyID(m.ID))
 	if ctx.Err() == nil && (away(err) || errors.Is(err, commands.ErrMoved)) {
-		return 0, nil //nolint:nilerr // it is closed later, or by whoever was met there
+		return 0, nil // it is closed later, or by whoever was met there
 	}
 	return at, err
 }

@@ -16,7 +16,7 @@ import (
 var nothing = &emptypb.Empty{}
 
 // errTimeout has the word for an append whose deadline came before its outcome.
-var errTimeout = errors.New("Timeout") //nolint:staticcheck // clients look for the word
+var errTimeout = errors.New("Timeout") // clients look for the word
 
 // response is the answer to an append of a batch. A refusal is in it, too: the call goes on.
 func (b *batched) response() *api.BatchAppendResp {

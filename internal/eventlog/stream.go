@@ -84,8 +84,8 @@ func (s Stream) String() string {
 // ErrForeign: the stream is none of Prelude's. Other applications may keep theirs in the same store.
 var ErrForeign = errors.New("a stream's name is not <category>-<org>_<id>, so it is none of Prelude's")
 
-// ParseStream takes a stream's name apart. It is the only place that does, and the one that says whose a stream is: ours
-// has exactly a name that one of the constructors above makes. Error: [ErrForeign].
+// ParseStream takes a stream's name apart. It is the only place that does, and the one that says whose a stream is:
+// ours has exactly a name that one of the constructors above makes. Error: [ErrForeign].
 func ParseStream(name string) (Stream, error) {
 	category, rest, _ := strings.Cut(name, "-")
 	org, id, has := strings.Cut(rest, "_")
@@ -112,8 +112,8 @@ func isBare(id string) bool { return domain.ValidID("", id) }
 // mostName is the longest name that is claimed: slugs have 63 characters, HMACs 32.
 const mostName = 64
 
-// isClaim says whether id is <kind>.<owner>.<name>, as ClaimStream makes it. Any word is a kind: a newer program may have
-// more of them, and a copy made by this one must not leave their claims behind.
+// isClaim says whether id is <kind>.<owner>.<name>, as ClaimStream makes it. Any word is a kind: a newer program may
+// have more of them, and a copy made by this one must not leave their claims behind.
 func isClaim(org, id string) bool {
 	kind, rest, _ := strings.Cut(id, ".")
 	owner, name, _ := strings.Cut(rest, ".")

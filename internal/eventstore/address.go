@@ -68,7 +68,7 @@ func parseAddress(text string) (*address, error) {
 	switch {
 	case len(text) > maxAddress:
 		return nil, fmt.Errorf("has more than %d bytes", maxAddress)
-	case strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }):
+	case strings.ContainsFunc(text, unseen):
 		return nil, errors.New("holds a space or a control character")
 	case !found || !known:
 		return nil, errors.New("must begin with esdb://, kurrentdb:// or kdb://, or with one of these and +discover")
@@ -85,8 +85,10 @@ func parseAddress(text string) (*address, error) {
 	return a, a.options(options)
 }
 
-var errEncoding = errors.New("has one of @ : / ? # in its user or password that is not percent-encoded (%40 %3A %2F %3F " +
-	"%23), or more than one user")
+func unseen(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+
+var errEncoding = errors.New("has one of @ : / ? # in its user or password that is not percent-encoded " +
+	"(%40 %3A %2F %3F %23), or more than one user")
 
 // login takes user:password@.
 func (a *address) login(before string) (err error) {

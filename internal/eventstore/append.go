@@ -69,12 +69,12 @@ func (s *Store) placed(ctx context.Context, left eventlog.Appended) (eventlog.Ap
 	return left, err
 }
 
-// shownWithin bounds the wait for an event that a refusal has told of. A store shows it within milliseconds; of a stream
-// that was deleted it shows nothing.
+// shownWithin bounds the wait for an event that a refusal has told of. A store shows it within milliseconds; of a
+// stream that was deleted it shows nothing.
 const shownWithin = 2 * time.Second
 
-// shown waits, after a refusal, until a read of the stream would show the revision that the refusal names: a store refuses
-// (24.6) before the event that was first can be read, and whoever decides again is to decide on that.
+// shown waits, after a refusal, until a read of the stream would show the revision that the refusal names: a store
+// refuses (24.6) before the event that was first can be read, and whoever decides again is to decide on that.
 func (s *Store) shown(ctx context.Context, stream string, refusal error) error {
 	var to movedError
 	if !errors.As(refusal, &to) {

@@ -326,8 +326,12 @@ func outcomeOf(r *api.BatchAppendResp) outcome {
 // movedError is eventlog.ErrMoved with the stream's last revision, as the refusal names it.
 type movedError struct{ actual eventlog.Revision }
 
-func (movedError) Error() string        { return eventlog.ErrMoved.Error() }
-func (movedError) Is(target error) bool { return target == eventlog.ErrMoved } //nolint:errorlint // it is how Is is made
+func (movedError) Error() string { return eventlog.ErrMoved.Error() }
+
+// Is has it be eventlog.ErrMoved.
+func (movedError) Is(target error) bool {
+	return target == eventlog.ErrMoved //nolint:errorlint // it is how Is is made
+}
 
 // movedTo reads a shared.WrongExpectedVersion.
 func movedTo(detail []byte) error {

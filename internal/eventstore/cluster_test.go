@@ -256,7 +256,10 @@ func TestSubscribe_more_often_than_a_connection_takes_calls(t *testing.T) {
 	up := make(chan struct{}, n)
 	for range n {
 		go func() {
-			for s := range r.store.Subscribe(t.Context(), 0, eventlog.Filter{}) {
+			for s, err := range r.store.Subscribe(t.Context(), 0, eventlog.Filter{}) {
+				if err != nil {
+					return // the test is over
+				}
 				if s.Kind == eventlog.CaughtUp {
 					up <- struct{}{}
 				}

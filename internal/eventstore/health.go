@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// health is what the last answers said of the store, by what was asked for: appends may be refused while reads go on. It
-// tells the log of an outage: at its beginning, when somebody has to know, and at its end.
+// health is what the last answers said of the store, by what was asked for: appends may be refused while reads go on.
+// It tells the log of an outage: at its beginning, when somebody has to know, and at its end.
 type health struct {
 	logger *slog.Logger
 

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// link is what leads to one node: a connection for calls that are soon over, and others for those that stay. A store has
-// one at a time, and is by that in one of these states:
+// link is what leads to one node: a connection for calls that are soon over, and others for those that stay. A store
+// has one at a time, and is by that in one of these states:
 //
 //	          a node is found          the connection breaks, or the node is silent
 //	nobody ─────────────────▶ leader ────────────────────────────────▶ nobody
@@ -91,8 +91,8 @@ func (l *link) close() {
 	}
 }
 
-// trunk is a connection for calls that stay, such as subscriptions. A store takes a hundred calls on a connection (24.6),
-// and lets those beyond wait until others end: on the one for appends and reads they would end those.
+// trunk is a connection for calls that stay, such as subscriptions. A store takes a hundred calls on a connection
+// (24.6), and lets those beyond wait until others end: on the one for appends and reads they would end those.
 type trunk struct {
 	conn  *grpc.ClientConn
 	calls int

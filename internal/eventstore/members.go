@@ -205,7 +205,8 @@ func rank(views []view, prefers preference, avoid string) []member {
 			all = append(all, m)
 		}
 	}
-	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) // of equals anyone, not always the same
+	//nolint:gosec // an order, not a secret: of equals anyone is taken, and not always the same
+	rand.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 	slices.SortStableFunc(all, func(a, b member) int {
 		return cmp.Or(
 			truth(prefers.wants(b.role))-truth(prefers.wants(a.role)),

@@ -159,8 +159,8 @@ func (s *Store) part(
 	return true, err
 }
 
-// skips says whether an event leaves out others of its stream, between the last that was given and itself: they were cut
-// off while the stream was read.
+// skips says whether an event leaves out others of its stream, between the last that was given and itself: they were
+// cut off while the stream was read.
 func (r *reader) skips(e *eventlog.Raw) bool {
 	if r.all || r.last == nil {
 		return false

@@ -63,14 +63,16 @@ var (
 	errRead = &Reason{Text: "the store does not let the user of %s read what Prelude has to read", Lasting: true,
 		Remedy: mendRights}
 	errWrite = &Reason{Text: "the store does not let the user of %s append", Lasting: true, Remedy: mendRights}
-	errPlace = &Reason{Text: "the event store's node handles no calls at this moment: it is starting, too busy, or cut off " +
-		"from its cluster", Remedy: "look after the store's cluster; name all of its nodes in %s"}
+	errPlace = &Reason{Text: "the event store's node handles no calls at this moment: it is starting, too busy, or " +
+		"cut off from its cluster", Remedy: "look after the store's cluster; name all of its nodes in %s"}
 	errNoNode = &Reason{Text: "no node of the cluster can be used at this moment",
 		Remedy: "start the nodes that %s names, or name all of the cluster"}
 	errNobody = &Reason{Text: "nobody answers at the event store's address",
 		Remedy: "start the store that %s names"}
 	errMute = &Reason{Text: "the event store takes connections and does not answer",
 		Remedy: "look after the store that %s names: it hangs, or something between swallows what is said"}
+	errHangsUp = &Reason{Text: "what answers at the event store's address ends each connection without an answer",
+		Remedy: "make %s lead to an event store; where it does, look after what stands between"}
 	errName = &Reason{Text: "the host that %s names is not known", Lasting: true,
 		Remedy: "set %s to a host that can be looked up from here"}
 )
@@ -111,8 +113,8 @@ func (s *Store) because(err error, appends bool) error {
 	return explained{s.named(r), err}
 }
 
-// telling is the newer of two ends of a call's attempts, or the older where that alone says why: the last attempt often ends
-// because the caller's time is up.
+// telling is the newer of two ends of a call's attempts, or the older where that alone says why: the last attempt often
+// ends because the caller's time is up.
 func telling(older, newer error) error {
 	if ReasonOf(newer) == nil && ReasonOf(older) != nil {
 		return older

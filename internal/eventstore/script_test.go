@@ -117,7 +117,10 @@ func TestSubscribe_waits_for_rights(t *testing.T) {
 			r.must("s-1", eventlog.None, 1)
 			lost, last := make(chan struct{}, 100), make(chan eventlog.Position, 100)
 			go func() {
-				for s := range store.Subscribe(r.ctx(), 0, eventlog.Filter{}) {
+				for s, err := range store.Subscribe(r.ctx(), 0, eventlog.Filter{}) {
+					if err != nil {
+						return // the test is over
+					}
 					switch s.Kind {
 					case eventlog.Lost:
 						lost <- struct{}{}
@@ -152,8 +155,7 @@ func TestSubscribe_heeds_no_odd_checkpoint(t *testing.T) {
 			t.Parallel()
 			r, script, store := scripted(t)
 			r.must("mine-1", eventlog.None, 2)
-			var mu chan struct{} // closed once
-			mu = make(chan struct{})
+			grown := make(chan struct{})
 			odd := &api.ReadResp{Content: &api.ReadResp_Checkpoint_{
 				Checkpoint: &api.ReadResp_Checkpoint{CommitPosition: at, PreparePosition: at}}}
 			script.Play(storetest.Part{Says: func(c storetest.Call, m *api.ReadResp) []*api.ReadResp {
@@ -178,9 +180,9 @@ func TestSubscribe_heeds_no_odd_checkpoint(t *testing.T) {
 					got = append(got, s.Position)
 				case eventlog.CaughtUp:
 					select {
-					case <-mu:
+					case <-grown:
 					default:
-						close(mu)
+						close(grown)
 						r.must("mine-1", 1, 2)
 					}
 				}

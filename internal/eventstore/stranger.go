@@ -39,8 +39,8 @@ func (s *Store) old(conn *grpc.ClientConn) error {
 	return errTooOld
 }
 
-// explain finds out why no connection to a node can be made: gRPC's own words for it tell only those who know the protocol.
-// err is what an attempt ended with; it is what is given where nothing better is known.
+// explain finds out why no connection to a node can be made: gRPC's own words for it tell only those who know the
+// protocol. err is what an attempt ended with; it is what is given where nothing better is known.
 func (s *Store) explain(address string, err error) error {
 	if r := ReasonOf(err); r != nil || strings.HasPrefix(address, "unix:") {
 		return err
@@ -72,6 +72,8 @@ func (s *Store) explain(address string, err error) error {
 		return s.named(r)
 	case status.Code(err) == codes.DeadlineExceeded:
 		return s.named(errMute)
+	case status.Code(err) == codes.Unavailable:
+		return s.named(errHangsUp)
 	}
 	return err
 }
@@ -110,7 +112,7 @@ func explainPlain(ctx context.Context, address string) *Reason {
 	answer, err := greet(ctx, address)
 	switch {
 	case err != nil:
-		return nil
+		return nil //nolint:nilerr // nobody is there, which has been said
 	case bytes.HasPrefix(answer, web):
 		return errWeb
 	case len(answer) > 3 && bytes.HasPrefix(answer[3:], settings):

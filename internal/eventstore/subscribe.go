@@ -55,7 +55,8 @@ type seenEvent struct {
 	revision eventlog.Revision
 }
 
-// rewoundWithin is how long a log may seem to have lost its end: a follower may be behind the leader that was read before.
+// rewoundWithin is how long a log may seem to have lost its end: a follower may be behind the leader that was read
+// before.
 const rewoundWithin = 5 * time.Second
 
 func (u *subscription) run(ctx context.Context) {
@@ -148,9 +149,9 @@ func (u *subscription) connection(ctx context.Context) error {
 // confirmWithin is how long a store may take to confirm a subscription.
 const confirmWithin = 5 * time.Second
 
-// prepare asks, on the node that will be subscribed to, for the log's end, before the subscription is made: when that has
-// caught up, it has passed all up to there. From then on, too, an outage cannot make "from now on" mean later. A log that
-// ends before what was read of it, or has something else there, is not the one that was read.
+// prepare asks, on the node that will be subscribed to, for the log's end, before the subscription is made: when that
+// has caught up, it has passed all up to there. From then on, too, an outage cannot make "from now on" mean later. A
+// log that ends before what was read of it, or has something else there, is not the one that was read.
 func (u *subscription) prepare(ctx context.Context, l *link) (err error) {
 	if u.head, err = u.endOn(ctx, l); err != nil {
 		return err
@@ -169,8 +170,8 @@ func (u *subscription) prepare(ctx context.Context, l *link) (err error) {
 	return nil
 }
 
-// recognise looks for the newest event that was given. A stream of which it is not left may have been deleted or cut: that
-// tells nothing.
+// recognise looks for the newest event that was given. A stream of which it is not left may have been deleted or cut:
+// that tells nothing.
 func (u *subscription) recognise(ctx context.Context, l *link) error {
 	other := false
 	req := request(1, eventlog.Forwards, ofStream(u.last.stream, u.last.revision))

@@ -19,8 +19,8 @@ import (
 // maxFile is the most bytes that a file of certificates, or of a password, may have.
 const maxFile = 1 << 20
 
-// tlsConfig reads the files that the address names, anew for each connection: so they can be exchanged while the program
-// runs.
+// tlsConfig reads the files that the address names, anew for each connection: so they can be exchanged while the
+// program runs.
 func (a *address) tlsConfig() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12,
 		InsecureSkipVerify: a.unverified} //nolint:gosec // tlsVerifyCert=false asks for it, and is warned of
@@ -131,7 +131,7 @@ func (l *login) GetRequestMetadata(context.Context, ...string) (map[string]strin
 		text, err := readFile("the password's file", l.file)
 		if err != nil {
 			if l.header != nil {
-				return l.header, nil //nolint:nilerr // it is being exchanged; the one before may still be right
+				return l.header, nil // it is being exchanged; the one before may still be right
 			}
 			return nil, err
 		}

@@ -67,8 +67,8 @@ func (c *Cluster) State(member int, s gossip.MemberInfo_VNodeState) {
 	c.states[member] = s
 }
 
-// CutOff cuts a member off from the others: they call it dead, and it them. It goes on calling itself what it was, can be
-// read, and takes no appends.
+// CutOff cuts a member off from the others: they call it dead, and it them. It goes on calling itself what it was, can
+// be read, and takes no appends.
 func (c *Cluster) CutOff(member int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -9,8 +9,10 @@ import (
 // raw passes messages on as the bytes that they are. Its name is that of the codec whose bytes these are.
 type raw struct{}
 
+// Name is that of the codec which clients and stores use.
 func (raw) Name() string { return "proto" }
 
+// Marshal takes a pointer to the bytes.
 func (raw) Marshal(v any) (mem.BufferSlice, error) {
 	b, ok := v.(*[]byte)
 	if !ok {
@@ -19,6 +21,7 @@ func (raw) Marshal(v any) (mem.BufferSlice, error) {
 	return mem.BufferSlice{mem.SliceBuffer(*b)}, nil
 }
 
+// Unmarshal gives the bytes.
 func (raw) Unmarshal(data mem.BufferSlice, v any) error {
 	b, ok := v.(*[]byte)
 	if !ok {

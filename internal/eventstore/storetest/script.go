@@ -22,8 +22,8 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// Script is a store that plays what a node which works cannot be made to do. It passes all calls on to such a node, but for
-// those for which its part says something else, and it can be told another part at any moment.
+// Script is a store that plays what a node which works cannot be made to do. It passes all calls on to such a node, but
+// for those for which its part says something else, and it can be told another part at any moment.
 type Script struct {
 	Addr string // on loopback
 
