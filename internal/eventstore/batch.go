@@ -330,7 +330,7 @@ func (movedError) Error() string { return eventlog.ErrMoved.Error() }
 
 // Is has it be eventlog.ErrMoved.
 func (movedError) Is(target error) bool {
-	return target == eventlog.ErrMoved //nolint:errorlint // it is how Is is made
+	return target == eventlog.ErrMoved
 }
 
 // movedTo reads a shared.WrongExpectedVersion.
