@@ -107,6 +107,8 @@ func (s *Store) attempt(
 	switch kind := kindOf(err); {
 	case kind == fine || kind == moved || kind == gone || kind == refused:
 		s.health.good(appending)
+	case kind == transport:
+		// Who looks for the next connection tells of it, if there is none: this one may have been left for a better node.
 	case errors.Is(err, errLate) || ctx.Err() != nil && !errors.Is(err, errSilent):
 		// Others are answered, or nobody has waited for long enough to know.
 	default:
