@@ -305,6 +305,9 @@ func TestStore_tells_of_an_outage(t *testing.T) {
 		t.Fatal(err)
 	}
 	script.Play(storetest.Part{NotHandled: "Server Is Not Ready"})
+	if err := s.Ready(within(t, 500*time.Millisecond)); err == nil { // from here on the outage is known
+		t.Error("it is ready")
+	}
 	for i := range 5 {
 		if _, err := s.Append(within(t, 50*time.Millisecond), fmt.Sprint("s-", i), eventlog.None, events(1)); err == nil {
 			t.Error("an append goes through")
