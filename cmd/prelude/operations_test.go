@@ -82,7 +82,7 @@ func TestOperations(t *testing.T) {
 	}
 	dir := t.TempDir()
 	asItself(t, filepath.Join(dir, ".bin", "prelude"))
-	certificate(t, dir)
+	forNode(t, dir)
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-Eeuo", "pipefail", "-c", service+lines)
@@ -105,7 +105,8 @@ func TestOperations(t *testing.T) {
 		"the log's new id is ", "; 0 were not there", "the database was of another log and is of this one now",
 		", 0 differences", "rights  version 1", "views, version 1, is built", "there are no versions before this program's",
 		" events removed", `"withheld":"erased"`, "user.erased", "retention_days 365", " is a new one", "digest of the target ",
-		`"status":"ready"`)
+		`"status":"ready"`, "the store refuses the user or the password of PRELUDE_EVENTSTORE", `"handle":"bea"`,
+		"ok     event store's rights: it may read $all, append, read streams, read streams' metadata")
 }
 
 // freeAddress is an address on loopback that nobody listens on.
@@ -119,32 +120,38 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// certificate puts there what the operator of a node has: a certificate for loopback, its key, and a password.
-func certificate(t *testing.T, dir string) {
+// forNode puts there what the operator of a node has: two certificates for loopback with their keys, and a password.
+func forNode(t *testing.T, dir string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	files := map[string][]byte{"node.password": []byte(strings.ToLower(rand.Text()) + "\n")}
+	files["node.crt"], files["node.key"] = certificate(t)
+	files["new.crt"], files["new.key"] = certificate(t)
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// certificate makes a certificate for loopback that is its own authority, and its key, in PEM.
+func certificate(t *testing.T) (cert, key []byte) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true,
 		BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
-	cert, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
+	signed, err := x509.CreateCertificate(rand.Reader, c, c, k.Public(), k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
+	private, err := x509.MarshalPKCS8PrivateKey(k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string][]byte{
-		"node.crt":      pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
-		"node.key":      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-		"node.password": []byte(strings.ToLower(rand.Text()) + "\n"),
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
 }
 
 // TestOperationsTellsOfEveryAlarm: each line that is logged as a warning or an error is in the operators' document.
