@@ -76,6 +76,17 @@ func (c *Cluster) CutOff(member int) {
 	c.Members[member].Goes(Part{NotHandled: "Server Is Not Ready", Appends: true})
 }
 
+// Proxies puts a proxy before each member: clients know the members by those alone. Call it before any client comes.
+func (c *Cluster) Proxies(t testing.TB) (all []*Proxy) {
+	t.Helper()
+	for _, m := range c.Members {
+		p := NewProxy(t, "127.0.0.1:0", m.Addr)
+		m.Addr, all = p.Path, append(all, p)
+	}
+	c.Elect(0) // the others' parts hold the leader's address
+	return all
+}
+
 // Rejoin ends that; the member follows.
 func (c *Cluster) Rejoin(member, leader int) {
 	c.mu.Lock()

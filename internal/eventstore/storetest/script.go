@@ -34,6 +34,7 @@ type Script struct {
 	backend *grpc.ClientConn
 	asked   map[Call]int
 	server  *grpc.Server
+	listens string // where it does; Addr may be that of a proxy before it
 	members func() *gossip.ClusterInfo // of a cluster; nil: the node's own answer
 }
 
@@ -72,10 +73,18 @@ func NewScript(t testing.TB, node string) *Script {
 	s.turn, s.ended = context.WithCancel(context.Background())
 	t.Cleanup(func() { s.ended() })
 	s.Behind(t, node)
+	s.listens = "127.0.0.1:0"
+	s.Start(t)
+	s.Addr = s.listens
+	return s
+}
+
+// Start has a node that died live again, at its address. It plays the part that it had.
+func (s *Script) Start(t testing.TB) {
+	t.Helper()
 	s.server = grpc.NewServer(grpc.ForceServerCodecV2(raw{}), grpc.UnknownServiceHandler(s.serve),
 		grpc.MaxRecvMsgSize(32<<20), grpc.MaxSendMsgSize(32<<20))
-	s.Addr = GRPC(t, s.server)
-	return s
+	s.listens = serve(t, s.server, s.listens)
 }
 
 // Behind passes on to another node from now on; what is under way ends.
@@ -113,7 +122,7 @@ func (s *Script) Goes(p Part) {
 	s.part = p
 }
 
-// Stop has the node die: nobody listens at its address any more.
+// Stop has the node die: nobody listens at its address any more, until Start.
 func (s *Script) Stop() { s.server.Stop() }
 
 // Asked is how many calls of a kind there were.
