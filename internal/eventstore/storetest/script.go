@@ -34,7 +34,7 @@ type Script struct {
 	backend *grpc.ClientConn
 	asked   map[Call]int
 	server  *grpc.Server
-	listens string // where it does; Addr may be that of a proxy before it
+	listens string                     // where it does; Addr may be that of a proxy before it
 	members func() *gossip.ClusterInfo // of a cluster; nil: the node's own answer
 }
 
