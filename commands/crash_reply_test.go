@@ -39,11 +39,12 @@ func replies() map[string]replying {
 	}
 }
 
+var hiCompletion = Complete{Asked: "demo", Messages: []receipt.Message{{Role: "user", Content: "Hi"}}}
+
 // begin begins a reply, of a session, or without one, of a completion.
 func (r *rig) begin(id domain.SessionID, m Meta) (reply domain.ReplyID, replayed bool, err error) {
 	if id == "" {
-		cmd := Complete{Asked: "demo", Messages: []receipt.Message{{Role: "user", Content: "Hi"}}}
-		c, err := r.sessions().Complete(r.t.Context(), cmd, m)
+		c, err := r.sessions().Complete(r.t.Context(), hiCompletion, m)
 		return c.Reply, c.Replayed, err
 	}
 	p, err := r.sessions().Post(r.t.Context(), PostMessage{Session: id, Content: "Hi"}, m)

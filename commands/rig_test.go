@@ -106,6 +106,13 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	dir := storetest.Folder(t)
+	startNodeIn(t, dir)
+	return newRigOn(t, filepath.Join(dir, socketFile))
+}
+
+// startNodeIn runs a node in a folder until the test ends.
+func startNodeIn(t *testing.T, dir string) {
+	t.Helper()
 	node, err := startNode(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
@@ -115,13 +122,19 @@ func newRig(t *testing.T) *rig {
 			t.Error(err)
 		}
 	})
-	return newRigOn(t, filepath.Join(dir, socketFile))
 }
 
 // newRigOn is a rig on a node that runs.
 func newRigOn(t *testing.T, socket string) *rig {
 	t.Helper()
-	store, err := eventstore.Open(eventstore.Config{Socket: socket})
+	k := &eventlogtest.Keys{}
+	return (&rig{t: t, keys: k, socket: socket}).over(logOn(t, eventstore.Config{Socket: socket}, k))
+}
+
+// logOn is a log on a store.
+func logOn(t *testing.T, cfg eventstore.Config, k *eventlogtest.Keys) *eventlog.Log {
+	t.Helper()
+	store, err := eventstore.Open(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,8 +143,7 @@ func newRigOn(t *testing.T, socket string) *rig {
 			t.Error(err)
 		}
 	})
-	k := &eventlogtest.Keys{}
-	return (&rig{t: t, keys: k, socket: socket}).over(&eventlog.Log{Store: store, Keys: k})
+	return &eventlog.Log{Store: store, Keys: k}
 }
 
 const socketFile = "node.sock"
