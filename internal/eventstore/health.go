@@ -20,6 +20,8 @@ type health struct {
 	alarmed bool         // the outage was logged as an error
 	closed  bool
 	overdue *time.Timer
+
+	refusing atomic.Int64 // subscriptions that wait because the store refused them
 }
 
 // call is a kind of call that can fail by itself.

@@ -43,6 +43,7 @@ type subscription struct {
 	left   bool // the one who listened has gone
 	lost   bool // an outage has been reported, and nothing has come since
 	heard  bool // something has come since the last pause
+	denied bool // the store has refused it, and has not confirmed it since
 
 	last    seenEvent // the newest event that was given
 	rewound time.Time // since when the log does not hold what was read of it; zero: it does
@@ -60,6 +61,7 @@ type seenEvent struct {
 const rewoundWithin = 5 * time.Second
 
 func (u *subscription) run(ctx context.Context) {
+	defer u.withdraw()
 	refusals := 0
 	for pause := u.address.firstPause; ; pause = min(2*pause, longestPause) {
 		u.heard = false
@@ -110,9 +112,30 @@ func (u *subscription) ending(ctx context.Context, err error) error {
 	case refused, gone:
 		return fmt.Errorf("subscribe: %w", err)
 	case denied, elsewhere:
+		if !u.denied {
+			u.denied = true
+			u.health.refusing.Add(1)
+		}
 		u.health.bad(following, u.because(err, false))
 	}
 	return nil
+}
+
+// confirmed notes that the store has taken the subscription.
+func (u *subscription) confirmed() {
+	if u.denied {
+		u.denied = false
+		u.health.refusing.Add(-1)
+	}
+	u.health.good(following)
+}
+
+// withdraw takes the fault back that a subscription has noted which ends unconfirmed, unless others wait too: perhaps
+// nobody subscribes again, who would learn that the fault is over.
+func (u *subscription) withdraw() {
+	if u.denied && u.health.refusing.Add(-1) == 0 {
+		u.health.good(following)
+	}
 }
 
 // connection subscribes once and hands on what comes, until the connection is lost.
@@ -136,7 +159,7 @@ func (u *subscription) connection(ctx context.Context) error {
 	defer silent.Stop()
 	err = u.receive(call, l, conn, u.request(), func(f protowire.Number, raw *eventlog.Raw) error {
 		silent.Stop() // the first is the confirmation; after it there may be nothing to say for long
-		u.health.good(following)
+		u.confirmed()
 		return u.take(ctx, l, f, raw)
 	})
 	broken := kindOf(err) == transport || call.Err() != nil && ctx.Err() == nil

@@ -166,7 +166,7 @@ func (w *workload) steady() bool {
 	}
 }
 
-// stuck are the parties that were not answered since the store is back.
+// stuck are the parties that were not answered since the store is back, or that it is still said to be away.
 func (w *workload) stuck() (all []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -174,6 +174,9 @@ func (w *workload) stuck() (all []string) {
 		if !p.last.After(w.back) {
 			all = append(all, fmt.Sprint(p.kind, " ", i))
 		}
+	}
+	if state := w.store.State(); len(all) == 0 && state.Reason != nil {
+		all = append(all, "the state: "+state.Reason.Error())
 	}
 	return all
 }
