@@ -27,7 +27,9 @@ test: ## Set up what is missing and run all tests, with the race detector.
 
 torture: ## Run the tests of what takes long in their long form, at the bounds that are promised, and print the figures.
 	@deploy/setup test
-	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m -skip TestSpeed ./internal/eventstore ./internal/esnode ./test/conformance
+	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m -skip 'TestSpeed|TestTorture' ./internal/eventstore ./internal/esnode ./test/conformance
+	@# One after another: each holds a bound of time under a load of its own.
+	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m -parallel 1 -run TestTorture ./internal/eventstore
 	PRELUDE_TORTURE=1 $(GO) test -v -count=1 -timeout 60m ./commands
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestFence|TestRows|TestUnpark|TestVersions|TestPeers|TestStalled' ./projections
 	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover|TestNodeKilled|TestStoreOutages|TestEraseElsewhere|TestPage' ./cmd/prelude

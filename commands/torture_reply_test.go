@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"math/rand/v2"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"prelude/domain"
 	"prelude/domain/completion"
@@ -34,6 +31,7 @@ type replyTorture struct {
 	seed      uint64
 	stop      chan struct{}
 	mu        sync.Mutex
+	chance    *rand.Rand
 	replies   []*toldReply
 	unheard   int // of those begun: the answer to that was lost, and they were closed
 	cancelled int
@@ -71,26 +69,39 @@ func newReplyTorture(t *testing.T, cfg eventstore.Config) *replyTorture {
 	second := first.over(logOn(t, cfg, k))
 	second.instance = uuid.NewString()
 	f := &replyTorture{t: t, makes: first, other: second, seed: esnodetest.Seed(), stop: make(chan struct{})}
+	f.chance = rand.New(rand.NewPCG(f.seed, 200))
 	t.Logf("seed %d", f.seed)
 	first.Models = script{f.speaks}
+	// In the short form, too, outages last longer than an attempt to record an end.
+	first.hub.Attempt = storetest.Scale(200*time.Millisecond, first.hub.Attempt)
 	return f
 }
+
+// draw is a number below n.
+func (f *replyTorture) draw(n int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.chance.IntN(n)
+}
+
+// soon is after a moment below d.
+func (f *replyTorture) soon(d time.Duration) <-chan time.Time { return time.After(time.Duration(f.draw(int(d)))) }
 
 // speaks is a model that says some words and stops, fails, or goes on until it is cancelled.
 func (f *replyTorture) speaks(ctx context.Context, _ ModelRequest) iter.Seq2[Chunk, error] {
 	return func(yield func(Chunk, error) bool) {
-		for range 1 + rand.IntN(4) {
+		for range 1 + f.draw(4) {
 			if !yield(Chunk{Text: "word "}, nil) {
 				return
 			}
 			select {
-			case <-time.After(rand.N(150 * time.Millisecond)):
+			case <-f.soon(150 * time.Millisecond):
 			case <-ctx.Done():
 				yield(Chunk{}, context.Cause(ctx))
 				return
 			}
 		}
-		switch rand.IntN(4) {
+		switch f.draw(4) {
 		case 0:
 			yield(Chunk{}, &UpstreamError{Code: "upstream_cut", Detail: "It was cut."})
 		case 1:
@@ -138,7 +149,7 @@ func (f *replyTorture) patient(what string, do func(context.Context) error) bool
 	ctx, cancel := context.WithTimeout(f.t.Context(), most)
 	defer cancel()
 	for {
-		attempt, end := context.WithTimeout(ctx, time.Duration(50+rand.IntN(8000))*time.Millisecond)
+		attempt, end := context.WithTimeout(ctx, time.Duration(50+f.draw(8000))*time.Millisecond)
 		err := do(attempt)
 		end()
 		switch {
@@ -311,7 +322,7 @@ func (f *replyTorture) ask(r *toldReply, run *Run) {
 			return
 		}
 		select {
-		case <-time.After(rand.N(300 * time.Millisecond)):
+		case <-f.soon(300 * time.Millisecond):
 		case <-f.t.Context().Done():
 			return
 		}
@@ -391,88 +402,4 @@ func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
 // toldOf is the end in words, with what it cost and when it was.
 func toldOf(e Ending) string {
 	return fmt.Sprintf("%s at %s", told(e), e.At.UTC().Format(time.RFC3339Nano))
-}
-
-// quietly pauses between two troubles.
-func quietly(rng *rand.Rand) { <-time.After(time.Duration(50+rng.IntN(600)) * time.Millisecond) }
-
-// Over outages of the store.
-func TestReplies_tortured_by_outages_have_one_end_each(t *testing.T) {
-	t.Parallel()
-	dir := storetest.Folder(t)
-	startNodeIn(t, dir)
-	p := storetest.NewProxy(t, filepath.Join(dir, "proxy.sock"), filepath.Join(dir, socketFile))
-	newReplyTorture(t, eventstore.Config{Socket: p.Path}).over(func(rng *rand.Rand) storetest.Faults {
-		made := storetest.Faults{}
-		ways := map[string][2]func(){
-			"away":           {p.Down, p.Up},
-			"all silent":     {func() { p.Hold(storetest.Both) }, p.Release},
-			"answers silent": {func() { p.Hold(storetest.Answers) }, p.Release},
-			"forgotten":      {p.Lose, func() {}},
-		}
-		for _, d := range storetest.Scale([]int{600, 1200}, []int{300, 1000, 12_000, 100, 4000, 31_000, 700, 2000, 8000, 400,
-			6000, 100, 1500, 3000}) {
-			quietly(rng)
-			for what, way := range ways { // in no order: one of them
-				made[what]++
-				way[0]()
-				<-time.After(time.Duration(d) * time.Millisecond)
-				way[1]()
-				break
-			}
-		}
-		quietly(rng)
-		return made
-	})
-}
-
-// Over resignations of the leader.
-func TestReplies_tortured_by_resignations_have_one_end_each(t *testing.T) {
-	t.Parallel()
-	dir := storetest.Folder(t)
-	startNodeIn(t, dir)
-	c := storetest.NewCluster(t, filepath.Join(dir, socketFile), 3)
-	newReplyTorture(t, eventstore.Config{Address: c.Address()}).over(func(rng *rand.Rand) storetest.Faults {
-		made, leader := storetest.Faults{}, 0
-		for range storetest.Scale(4, 100) {
-			quietly(rng)
-			leader = (leader + 1 + rng.IntN(2)) % 3
-			c.Elect(leader)
-			made["resignations"]++
-		}
-		quietly(rng)
-		return made
-	})
-}
-
-// While rights and password are taken away and given back.
-func TestReplies_tortured_by_rights_taken_have_one_end_each(t *testing.T) {
-	t.Parallel()
-	dir := storetest.Folder(t)
-	startNodeIn(t, dir)
-	s := storetest.NewScript(t, filepath.Join(dir, socketFile))
-	newReplyTorture(t, eventstore.Config{Address: "esdb://" + s.Addr + "?tls=false"}).over(
-		func(rng *rand.Rand) storetest.Faults {
-			made, calls := storetest.Faults{}, []storetest.Call{storetest.Batch, storetest.Read, storetest.Subscribe}
-			for range storetest.Scale(4, 60) {
-				quietly(rng)
-				code := []codes.Code{codes.PermissionDenied, codes.Unauthenticated}[rng.IntN(2)]
-				refuse := map[storetest.Call]error{}
-				for _, c := range calls {
-					if rng.IntN(2) == 0 {
-						refuse[c] = status.Error(code, "Access Denied")
-					}
-				}
-				plays := s.Goes
-				if rng.IntN(2) == 0 {
-					plays = s.Play
-				}
-				plays(storetest.Part{Refuse: refuse})
-				<-time.After(time.Duration(50+rng.IntN(storetest.Scale(400, 2500))) * time.Millisecond)
-				plays(storetest.Part{})
-				made[code.String()]++
-			}
-			quietly(rng)
-			return made
-		})
 }
