@@ -160,6 +160,8 @@ func (n *Node) newServer(who gossiper, more []grpc.ServerOption) *grpc.Server {
 		}),
 		grpc.MaxConcurrentStreams(streamsPerConnection),
 		grpc.WaitForHandlers(true),
+		// Closing waits for connections that have not greeted yet; gRPC's own 120 s would hold up the end.
+		grpc.ConnectionTimeout(stopGrace),
 	)...)
 	streams.RegisterStreamsServer(s, &service{
 		book: n.book, writer: n.writer, closing: n.closing, readers: &n.readers,
