@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"math/rand/v2"
 	"sync"
@@ -85,7 +84,9 @@ func (f *replyTorture) draw(n int) int {
 }
 
 // soon is after a moment below d.
-func (f *replyTorture) soon(d time.Duration) <-chan time.Time { return time.After(time.Duration(f.draw(int(d)))) }
+func (f *replyTorture) soon(d time.Duration) <-chan time.Time {
+	return time.After(time.Duration(f.draw(int(d))))
+}
 
 // speaks is a model that says some words and stops, fails, or goes on until it is cancelled.
 func (f *replyTorture) speaks(ctx context.Context, _ ModelRequest) iter.Seq2[Chunk, error] {
@@ -243,12 +244,14 @@ func (f *replyTorture) begin(ctx context.Context, id domain.SessionID, m Meta) (
 func (f *replyTorture) hear(r *toldReply, run *Run) {
 	ctx, cancel := context.WithTimeout(f.t.Context(), most)
 	defer cancel()
-	_, _, end, err := follow(ctx, run, 0, 0)
+	text, _, end, err := follow(ctx, run, 0, 0)
 	switch {
 	case ctx.Err() != nil:
 		f.hang("follow a reply")
 	case err != nil:
 		f.t.Errorf("who follows a reply is told %v", err)
+	case end.Status == "completed" && len(text) != end.Length:
+		f.t.Errorf("%s: who follows it reads %d bytes, and it ends with %d", r.reply, len(text), end.Length)
 	default:
 		r.tell(end)
 	}
@@ -367,39 +370,4 @@ func (f *replyTorture) over(trouble func(*rand.Rand) storetest.Faults) {
 	cancel()
 	living.Wait()
 	f.judge(faults, time.Since(began))
-}
-
-func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
-	f.t.Helper()
-	ends, told, none, two, others := storetest.Faults{}, 0, 0, 0, 0
-	for _, r := range f.replies {
-		_, all, err := f.inLog(f.t.Context(), f.makes, r)
-		switch {
-		case err != nil:
-			f.t.Error(err)
-		case len(all) == 0:
-			none++
-		case len(all) > 1:
-			two++
-		default:
-			ends[all[0].Status+" "+all[0].Code]++
-			for _, e := range r.told {
-				if told++; toldOf(e) != toldOf(all[0]) {
-					others++
-					f.t.Errorf("%s: the log has %q, and somebody was told %q", r.reply, toldOf(all[0]), toldOf(e))
-				}
-			}
-		}
-	}
-	f.t.Logf("%s in %s: %d replies, %d of them closed as the answer to their start was lost, %d cancelled; the log's ends: "+
-		"%s; %d times an end was told; without an end %d, with two %d, told another %d, hung %d; seed %d", faults,
-		took.Round(time.Millisecond), len(f.replies), f.unheard, f.cancelled, ends, told, none, two, others, f.hung, f.seed)
-	if none+two+others+f.hung > 0 || len(f.replies) == 0 {
-		f.t.Error("not every reply has the one end that all were told")
-	}
-}
-
-// toldOf is the end in words, with what it cost and when it was.
-func toldOf(e Ending) string {
-	return fmt.Sprintf("%s at %s", told(e), e.At.UTC().Format(time.RFC3339Nano))
 }

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"testing"
@@ -12,6 +13,42 @@ import (
 	"prelude/internal/eventstore"
 	"prelude/internal/eventstore/storetest"
 )
+
+// judge holds what all were told of each reply against the ends that the log has of it.
+func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
+	f.t.Helper()
+	ends, told, none, two, others := storetest.Faults{}, 0, 0, 0, 0
+	for _, r := range f.replies {
+		_, all, err := f.inLog(f.t.Context(), f.makes, r)
+		switch {
+		case err != nil:
+			f.t.Error(err)
+		case len(all) == 0:
+			none++
+		case len(all) > 1:
+			two++
+		default:
+			ends[all[0].Status+" "+all[0].Code]++
+			for _, e := range r.told {
+				if told++; toldOf(e) != toldOf(all[0]) {
+					others++
+					f.t.Errorf("%s: the log has %q, and somebody was told %q", r.reply, toldOf(all[0]), toldOf(e))
+				}
+			}
+		}
+	}
+	f.t.Logf("%s in %s: %d replies, %d of them closed as the answer to their start was lost, %d cancelled; the log's ends: "+
+		"%s; %d times an end was told; without an end %d, with two %d, told another %d, hung %d; seed %d", faults,
+		took.Round(time.Millisecond), len(f.replies), f.unheard, f.cancelled, ends, told, none, two, others, f.hung, f.seed)
+	if none+two+others+f.hung > 0 || len(f.replies) == 0 {
+		f.t.Error("not every reply has the one end that all were told")
+	}
+}
+
+// toldOf is the end in words, with what it cost and when it was.
+func toldOf(e Ending) string {
+	return fmt.Sprintf("%s at %s", told(e), e.At.UTC().Format(time.RFC3339Nano))
+}
 
 // quietly pauses between two troubles.
 func quietly(rng *rand.Rand) { <-time.After(time.Duration(50+rng.IntN(600)) * time.Millisecond) }

@@ -89,7 +89,7 @@ func TestTorture_leaders_cut_off(t *testing.T) {
 			t.Logf("seed %d", seed)
 			c, w := newTortured(t, seed)
 			made, deck := storetest.Faults{}, cuttings()
-			for i := range storetest.Scale(3, 90) {
+			for i := range storetest.Scale(2, 90) {
 				if i%len(deck) == 0 {
 					rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 				}
@@ -113,7 +113,7 @@ func TestTorture_leaders_resign(t *testing.T) {
 	t.Logf("seed %d", seed)
 	c, w := newTortured(t, seed)
 	resigned := 0
-	for range storetest.Scale(5, 200) {
+	for range storetest.Scale(3, 200) {
 		c.leader = (c.leader + 1 + rng.IntN(2)) % 3
 		if !w.trouble(func() { c.Elect(c.leader) }, 0, func() {}) {
 			break

@@ -91,6 +91,9 @@ func TestTorture_outages(t *testing.T) {
 	}
 	w := newWorkload(t, r.store, r.direct, seed)
 	made, deck, sum, longest := storetest.Faults{}, outageWays(), time.Duration(0), time.Duration(0)
+	if !storetest.Long() {
+		deck = deck[:len(deck)-1] // a connection that is forgotten alone takes 5 s to be given up
+	}
 	for i, d := range lengths {
 		if i%len(deck) == 0 {
 			rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
