@@ -125,7 +125,7 @@ func TestReplies_tortured_by_rights_taken_have_one_end_each(t *testing.T) {
 				if rng.IntN(2) == 0 {
 					plays = s.Play
 				}
-				plays(storetest.Part{Refuse: refuse})
+				plays(storetest.Part{Refuse: refuse, EndsBatch: code == codes.Unauthenticated})
 				<-time.After(time.Duration(50+rng.IntN(storetest.Scale(400, 2500))) * time.Millisecond)
 				plays(storetest.Part{})
 				made[code.String()]++

@@ -147,17 +147,22 @@ type taking struct {
 	part storetest.Part
 }
 
-// takings are of each kind of call alone and of all, by both words of a store.
+// takings are of each kind of call alone and of all, by both words of a store. A store that does not know who asks ends
+// the call that appends share.
 func takings() (all []taking) {
 	calls := []storetest.Call{storetest.Batch, storetest.Read, storetest.Subscribe}
-	for word, err := range map[string]error{"right": status.Error(codes.PermissionDenied, "Access Denied"),
-		"password": status.Error(codes.Unauthenticated, "")} {
-		whole := map[storetest.Call]error{}
-		for _, c := range calls {
-			whole[c] = err
-			all = append(all, taking{word + " to " + string(c), storetest.Part{Refuse: map[storetest.Call]error{c: err}}})
+	for _, word := range []string{"right", "password"} {
+		err := status.Error(codes.PermissionDenied, "Access Denied")
+		if word == "password" {
+			err = status.Error(codes.Unauthenticated, "")
 		}
-		all = append(all, taking{word + " to all", storetest.Part{Refuse: whole}})
+		part := storetest.Part{Refuse: map[storetest.Call]error{}, EndsBatch: word == "password"}
+		for _, c := range calls {
+			part.Refuse[c] = err
+			all = append(all, taking{word + " to " + string(c), storetest.Part{Refuse: map[storetest.Call]error{c: err},
+				EndsBatch: part.EndsBatch}})
+		}
+		all = append(all, taking{word + " to all", part})
 	}
 	return all
 }

@@ -58,8 +58,11 @@ type Part struct {
 	NotHandled string
 	Appends    bool           // NotHandled is of appends alone: the node can still be read
 	Refuse     map[Call]error // calls that end at once, with a status
-	Silent     map[Call]bool  // calls that get no answer
-	Follows    string         // host:port of the leader; calls that require the leader are told of it
+	// EndsBatch has a refused append of a batch end the call that all share, as a store does that does not know who asks;
+	// else that append alone is answered.
+	EndsBatch bool
+	Silent    map[Call]bool // calls that get no answer
+	Follows   string        // host:port of the leader; calls that require the leader are told of it
 	// Says changes what a read or a subscription is told: each message becomes those that it gives.
 	Says func(Call, *api.ReadResp) []*api.ReadResp
 	// Half has the nth answer of each read and subscription, from 1, cut in its middle.
@@ -186,6 +189,8 @@ func (s *Script) serve(_ any, in grpc.ServerStream) error {
 		return status.Error(codes.Unavailable, "the connection is closing")
 	case p.deposed.Load():
 		return p.leader()
+	case p.refused.Load() != nil:
+		return *p.refused.Load()
 	}
 	return err
 }
@@ -206,7 +211,8 @@ type play struct {
 	in     grpc.ServerStream
 	send   sync.Mutex
 
-	deposed atomic.Bool // it ends because the node leads no more
+	deposed atomic.Bool           // it ends because the node leads no more
+	refused atomic.Pointer[error] // it ends with that
 }
 
 // alone answers calls that are not passed on.
@@ -269,6 +275,11 @@ func (p *play) batch(b []byte) bool {
 	part, _, _ := p.script.now(Batch)
 	if md, _ := metadata.FromIncomingContext(p.ctx); part.Follows != "" && len(md.Get("requires-leader")) > 0 {
 		p.deposed.Store(true)
+		p.cancel()
+		return true
+	}
+	if err := part.Refuse[Batch]; err != nil && part.EndsBatch {
+		p.refused.Store(&err)
 		p.cancel()
 		return true
 	}
