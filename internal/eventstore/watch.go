@@ -33,6 +33,16 @@ func (l *link) doubt() {
 	}
 }
 
+// isDoubted takes a doubt, if there is one.
+func (l *link) isDoubted() bool {
+	select {
+	case <-l.doubted:
+		return true
+	default:
+		return false
+	}
+}
+
 // probe asks a lone node, when it is doubted, whether it is there.
 func (s *Store) probe(l *link) {
 	for {
@@ -66,6 +76,7 @@ func (s *Store) watch(l *link) {
 		case <-l.doubted:
 			doubted = true
 		case <-tick.C:
+			doubted = l.isDoubted() // while a silent node is asked for its role, both become due
 		case <-l.done.Done():
 			return
 		}
