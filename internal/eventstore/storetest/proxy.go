@@ -139,7 +139,7 @@ func (p *Proxy) Cut() {
 // Hold makes the way silent, on the connections that there are and on those that come, until Release.
 // What is said meanwhile waits, and is heard in its order then, even if who said it has hung up: TCP
 // repeats what the network drops. So an append arrives that was given up and repeated elsewhere long
-// ago, and answers come that nobody waits for any more.
+// ago, and answers come that nobody waits for any more. That a connection ends waits too.
 func (p *Proxy) Hold(s Silence) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,7 +162,7 @@ func (p *Proxy) Release() {
 	}
 }
 
-// Lose swallows for good what the store says on the connections that there are, and leaves them open:
+// Lose swallows for good what the store says on the connections that there are, their end too, and leaves them open:
 // so does a router that has forgotten them. New ones pass.
 func (p *Proxy) Lose() {
 	p.mu.Lock()
@@ -228,7 +228,13 @@ func (p *Proxy) copy(one *pair, w way, to io.Writer, from io.Reader, budget *ato
 	b := make([]byte, 8<<10)
 	for {
 		n, err := from.Read(b)
-		if err != nil || !p.passes(one, w) {
+		if !p.passes(one, w) {
+			return
+		}
+		if err != nil {
+			if w == down && one.lost.Load() {
+				<-one.closed
+			}
 			return
 		}
 		if w == down && one.lost.Load() {
