@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 // judge holds what all were told of each reply against the ends that the log has of it.
 func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
 	f.t.Helper()
-	ends, told, none, two, others := storetest.Faults{}, 0, 0, 0, 0
+	ends, told, none, two, others := map[string]int{}, 0, 0, 0, 0
 	for _, r := range f.replies {
 		_, all, err := f.inLog(f.t.Context(), f.makes, r)
 		switch {
@@ -28,7 +29,7 @@ func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
 		case len(all) > 1:
 			two++
 		default:
-			ends[all[0].Status+" "+all[0].Code]++
+			ends[strings.TrimSpace(all[0].Status+" "+all[0].Code)]++
 			for _, e := range r.told {
 				if told++; toldOf(e) != toldOf(all[0]) {
 					others++
@@ -38,7 +39,7 @@ func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
 		}
 	}
 	f.t.Logf("%s in %s: %d replies, %d of them closed as the answer to their start was lost, %d cancelled; the log's ends: "+
-		"%s; %d times an end was told; without an end %d, with two %d, told another %d, hung %d; seed %d", faults,
+		"%v; %d times an end was told; without an end %d, with two %d, told another %d, hung %d; seed %d", faults,
 		took.Round(time.Millisecond), len(f.replies), f.unheard, f.cancelled, ends, told, none, two, others, f.hung, f.seed)
 	if none+two+others+f.hung > 0 || len(f.replies) == 0 {
 		f.t.Error("not every reply has the one end that all were told")
