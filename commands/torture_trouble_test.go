@@ -46,7 +46,7 @@ func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
 	}
 }
 
-// toldOf is the end in words, with what it cost and when it was.
+// toldOf is the end in words, with when it was.
 func toldOf(e Ending) string {
 	return fmt.Sprintf("%s at %s", told(e), e.At.UTC().Format(time.RFC3339Nano))
 }
