@@ -2,6 +2,7 @@ package storetest_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -195,4 +196,54 @@ func TestTrouble(t *testing.T) {
 	if got := two.String(); got != "3 faults: 1 answers cut, 2 cuts" {
 		t.Error(got)
 	}
+}
+
+// That the store ends a connection is heard when the silence ends, and over one that was forgotten never.
+func TestSilence_holds_back_the_end(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		silence func(*storetest.Proxy)
+		after   bool // it is heard once the silence is over
+	}{
+		"all ways":  {func(p *storetest.Proxy) { p.Hold(storetest.Both) }, true},
+		"answers":   {func(p *storetest.Proxy) { p.Hold(storetest.Answers) }, true},
+		"forgotten": {func(p *storetest.Proxy) { p.Lose() }, false},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			dir := storetest.Folder(t)
+			l, err := net.Listen("unix", filepath.Join(dir, "store"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = l.Close() }()
+			p := storetest.NewProxy(t, filepath.Join(dir, "way"), l.Addr().String())
+			c1 := dial(t, p)
+			server, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.silence(p)
+			_ = server.Close()
+			say(t, c1, "is anybody there") // that nobody is is not heard either
+			if ended(t, c1, nothing) {
+				t.Error("the end is heard")
+			}
+			p.Release()
+			if c.after != ended(t, c1, map[bool]time.Duration{true: something, false: nothing}[c.after]) {
+				t.Errorf("after the silence, that the end is heard is %v", !c.after)
+			}
+		})
+	}
+}
+
+// ended says whether a connection ends within a time.
+func ended(t *testing.T, c net.Conn, within time.Duration) bool {
+	t.Helper()
+	if err := c.SetReadDeadline(time.Now().Add(within)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.Read(make([]byte, 1))
+	var late net.Error
+	return err != nil && (!errors.As(err, &late) || !late.Timeout())
 }
