@@ -232,8 +232,8 @@ func (p *Proxy) copy(one *pair, w way, to io.Writer, from io.Reader, budget *ato
 			return
 		}
 		if err != nil {
-			if w == down && one.lost.Load() {
-				<-one.closed
+			if w == down {
+				p.mute(one)
 			}
 			return
 		}
@@ -248,11 +248,21 @@ func (p *Proxy) copy(one *pair, w way, to io.Writer, from io.Reader, budget *ato
 			return
 		}
 		if _, err := to.Write(b[:n]); err != nil {
+			if w == up {
+				p.mute(one)
+			}
 			return
 		}
 		if w == down {
 			p.told.Add(int64(n))
 		}
+	}
+}
+
+// mute waits while the client is not to hear that the store has ended a connection.
+func (p *Proxy) mute(one *pair) {
+	if p.passes(one, down) && one.lost.Load() {
+		<-one.closed
 	}
 }
 

@@ -223,6 +223,10 @@ func TestSilence_holds_back_the_end(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			say(t, c1, "hello")
+			if got := answer(t, server, something); got != "hello" {
+				t.Fatalf("the store hears %q", got)
+			}
 			c.silence(p)
 			_ = server.Close()
 			say(t, c1, "is anybody there") // that nobody is is not heard either
