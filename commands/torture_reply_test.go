@@ -21,8 +21,8 @@ import (
 	"prelude/internal/eventstore/storetest"
 )
 
-// replyTorture is replies that are made by one process, and followed, asked for and cancelled there and by another, while
-// something is done to the store.
+// replyTorture is replies that are made by one process, and followed, asked for and cancelled there and by another,
+// while something is done to the store.
 type replyTorture struct {
 	t         *testing.T
 	makes     *rig
@@ -290,8 +290,8 @@ func (f *replyTorture) end(r *toldReply, run *Run, rng *rand.Rand) {
 	})
 }
 
-// ask asks the other process who makes the reply until that says nobody: then the log must have the end. And it must not
-// close what is made.
+// ask asks the other process who makes the reply, until it has ended: where that says nobody, the log must have the end.
+// And it must not close what is made.
 func (f *replyTorture) ask(r *toldReply, run *Run) {
 	f.patient("ask for a reply", func(ctx context.Context) error { // a store may show its start a moment later
 		for {

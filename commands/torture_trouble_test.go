@@ -38,8 +38,8 @@ func (f *replyTorture) judge(faults storetest.Faults, took time.Duration) {
 			}
 		}
 	}
-	f.t.Logf("%s in %s: %d replies, %d of them closed as the answer to their start was lost, %d cancelled; the log's ends: "+
-		"%v; %d times an end was told; without an end %d, with two %d, told another %d, hung %d; seed %d", faults,
+	f.t.Logf("%s in %s: %d replies, %d of them closed as the answer to their start was lost, %d cancelled; the "+
+		"log's ends: %v; %d times an end was told; without an end %d, with two %d, told another %d, hung %d; seed %d", faults,
 		took.Round(time.Millisecond), len(f.replies), f.unheard, f.cancelled, ends, told, none, two, others, f.hung, f.seed)
 	if none+two+others+f.hung > 0 || len(f.replies) == 0 {
 		f.t.Error("not every reply has the one end that all were told")

@@ -77,8 +77,8 @@ func (c *tortured) cut(w *workload, how cutting, rng *rand.Rand) bool {
 	return ok && w.trouble(func() { how.back(c, old) }, 0, func() { c.Rejoin(old, c.leader) })
 }
 
-// Leaders are cut off in every way, one after another, under writers, readers and subscriptions: within 10 s all are with
-// the new leader; nothing is lost or there twice.
+// Leaders are cut off in every way, one after another, under writers, readers and subscriptions: within 10 s all are
+// with the new leader; nothing is lost or there twice.
 func TestTorture_leaders_cut_off(t *testing.T) {
 	t.Parallel()
 	for n := range storetest.Scale(1, 2) {
@@ -136,7 +136,8 @@ func (s *standby) socket(n int) string { return filepath.Join(s.dir, fmt.Sprint(
 func (s *standby) start(n int) {
 	s.t.Helper()
 	var err error
-	s.node, err = esnode.Start(context.Background(), esnodetest.Config(s.t, esnode.Config{Dir: s.dir, Socket: s.socket(n)}))
+	s.node, err = esnode.Start(context.Background(),
+		esnodetest.Config(s.t, esnode.Config{Dir: s.dir, Socket: s.socket(n)}))
 	if err != nil {
 		s.t.Fatal(err)
 	}

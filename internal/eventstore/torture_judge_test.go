@@ -45,6 +45,7 @@ func (w *workload) waitFor(some *sync.WaitGroup) {
 	}
 }
 
+// judge holds what the writers and the subscriptions were told against the log, and prints it.
 func (w *workload) judge(what string, took time.Duration, seed uint64) {
 	w.t.Helper()
 	w.mu.Lock()
@@ -68,8 +69,8 @@ func (w *workload) judge(what string, took time.Duration, seed uint64) {
 		lost, twice = lost+missed, twice+again
 	}
 	w.t.Logf("%s in %s: %d appends of %d events acknowledged, %d given up, %d refused; %d stored; seen %s; %d reads; "+
-		"lost %d, twice %d, hung %d, otherwise wrong %d; longest without an acknowledged append %s, a read %s, an event of a "+
-		"subscription %s; latest call %s after its context; seed %d",
+		"lost %d, twice %d, hung %d, otherwise wrong %d; longest without an acknowledged append %s, a read %s, an event "+
+		"of a subscription %s; latest call %s after its context; seed %d",
 		what, took.Round(time.Millisecond), w.appends, len(w.order), len(w.unknown), len(w.refused), len(stored),
 		strings.Join(seen, ", "), w.reads, lost, twice, w.hung, wrong, w.longest["writer"].Round(time.Millisecond),
 		w.longest["reader"].Round(time.Millisecond), w.longest["subscription"].Round(time.Millisecond),

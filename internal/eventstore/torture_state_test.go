@@ -39,8 +39,8 @@ func refusedOnes(t *testing.T, r *rig, store *eventstore.Store, n int) (leave []
 	return leave
 }
 
-// Rights to subscribe that were taken away and given back leave no trace in the state, also where who was refused has left
-// meanwhile and nobody subscribes any more. While others wait, the state tells of it.
+// Rights to subscribe that were taken away and given back leave no trace in the state, also where whoever was refused
+// has left meanwhile and nobody subscribes any more. While others wait, the state tells of it.
 func TestStore_is_well_again_after_who_was_refused_has_left(t *testing.T) {
 	t.Parallel()
 	r, script, store := scripted(t)

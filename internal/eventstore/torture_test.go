@@ -35,7 +35,8 @@ type party struct {
 	last time.Time // when it was last answered
 }
 
-// workload is writers, readers and subscriptions that go on while something is done to the store, and what they were told.
+// workload is writers, readers and subscriptions that go on while something is done to the store, and what they were
+// told.
 type workload struct {
 	t      *testing.T
 	store  *eventstore.Store // the one that is tried

@@ -71,7 +71,7 @@ func (s *Store) watch(l *link) {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for {
-		doubted := false
+		var doubted bool
 		select {
 		case <-l.doubted:
 			doubted = true
