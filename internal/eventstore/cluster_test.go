@@ -1,6 +1,7 @@
 package eventstore_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -282,6 +283,49 @@ func TestSubscribe_more_often_than_a_connection_takes_calls(t *testing.T) {
 	}
 	if connections := r.proxy.Connections(); connections != 4 {
 		t.Errorf("there are %d connections, want 1 and 3 with at most 90 subscriptions each", connections)
+	}
+}
+
+// One that leaves, whenever that is, takes nobody's connection away: the others hear of no loss.
+func TestSubscribe_one_leaves_and_the_others_stay(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	at := r.must("s-1", eventlog.None, 1)
+	seen, lost := make(chan eventlog.Position, 100), make(chan struct{}, 100)
+	go func() {
+		for s, err := range r.store.Subscribe(t.Context(), 0, eventlog.Filter{}) {
+			switch {
+			case err != nil:
+				return // the test is over
+			case s.Kind == eventlog.Lost:
+				lost <- struct{}{}
+			case s.Kind == eventlog.Event:
+				seen <- s.Position
+			}
+		}
+	}()
+	<-seen
+	for i := range 20 {
+		ctx, cancel := context.WithCancel(r.ctx())
+		for s, err := range r.store.Subscribe(ctx, 0, eventlog.Filter{}) {
+			if s.Kind == eventlog.CaughtUp {
+				if i%2 == 0 {
+					break
+				}
+				cancel()
+			}
+			if err != nil {
+				break
+			}
+		}
+		cancel()
+		at = r.must("s-1", at.Revision, 1)
+		if got := <-seen; got != at.Position {
+			t.Fatalf("the event at %d is given, want that at %d", got, at.Position)
+		}
+	}
+	if len(lost) > 0 {
+		t.Errorf("%d losses were told", len(lost))
 	}
 }
 

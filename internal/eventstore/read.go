@@ -234,7 +234,7 @@ func (s *Store) receive(
 	switch {
 	case end:
 		return nil
-	case conn != l.conn && kindOf(err) == transport:
+	case ctx.Err() == nil && conn != l.conn && kindOf(err) == transport:
 		l.doubt() // the connection is of calls that stay; that for the others may be well
 	case ctx.Err() == nil:
 		s.judge(ctx, l, err)

@@ -162,7 +162,8 @@ func (u *subscription) connection(ctx context.Context) error {
 		u.confirmed()
 		return u.take(ctx, l, f, raw)
 	})
-	broken := kindOf(err) == transport || call.Err() != nil && ctx.Err() == nil
+	// Who leaves by itself breaks nothing: others are on the same connection.
+	broken := ctx.Err() == nil && !u.left && (kindOf(err) == transport || call.Err() != nil)
 	if leave(broken); broken {
 		l.doubt()
 	}
