@@ -28,6 +28,7 @@ type Engine struct {
 	Owner    string // who takes the leases; empty: it feeds its readers without any
 	handing  sync.Mutex
 	batches  batches
+	unwell   sync.Map // by readers: the checkpoint may say why it stopped, though it has not stopped now
 	told     sync.Once // that there are events of other applications
 }
 
@@ -43,6 +44,7 @@ var errFenced = errors.New("the checkpoint was moved by another")
 // logged when they begin, noted beside the checkpoint, and tried again, ever slower.
 func (e *Engine) Run(ctx context.Context, r Reader) error {
 	wait, last := 50*time.Millisecond, ""
+	e.unwell.Store(r.Name, true) // as an earlier process may have left it
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := e.hold(ctx, r, func(ctx context.Context) error { return e.follow(ctx, r) })
@@ -75,6 +77,7 @@ func (e *Engine) failed(ctx context.Context, r Reader, err error, known bool) {
 		level = slog.LevelDebug
 	}
 	e.Logger.Log(ctx, level, "a reader stopped and starts again", "reader", r.Name, "error", told(err))
+	e.unwell.Store(r.Name, true)
 	noted := e.inTx(ctx, r, func(tx pgx.Tx) error {
 		_, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET error = $3, failed_at = now()
 			WHERE reader = $1 AND version = $2`, r.Name, r.Version, reason(err))
@@ -164,11 +167,27 @@ func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items
 // far the reader is.
 const idleEvery = time.Second
 
+// well takes back why a reader stopped, once it has passed all that there is, though nothing came for it: else that
+// stood there until something does.
+func (e *Engine) well(ctx context.Context, r Reader, passed eventlog.Position) error {
+	if passed == 0 {
+		return nil // how far it is, is not known
+	}
+	if _, may := e.unwell.LoadAndDelete(r.Name); !may {
+		return nil
+	}
+	return e.inTx(ctx, r, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE prelude.checkpoints SET error = NULL, failed_at = NULL
+			WHERE reader = $1 AND version = $2 AND error IS NOT NULL`, r.Name, r.Version)
+		return err
+	})
+}
+
 // commit applies a batch and moves the checkpoint, in one transaction.
 func (e *Engine) commit(ctx context.Context, r Reader, from eventlog.Position, batch []eventlog.Record,
 	to eventlog.Position) (eventlog.Position, error) {
 	if to <= from {
-		return from, nil
+		return from, e.well(ctx, r, to)
 	}
 	if _, err := to.Stored(); err != nil {
 		return from, fmt.Errorf("%s: %w", r.Name, err) // before anything is sent out that names it
