@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	api "github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -72,12 +71,6 @@ func (r *rig) works() {
 // TestStart_on_empty_stores: a first start on an empty store of each kind is soon ready, and all works.
 func TestStart_on_empty_stores(t *testing.T) {
 	t.Parallel()
-	neverMatched := func(c storetest.Call, m *api.ReadResp) []*api.ReadResp {
-		if checkpoint := m.GetCheckpoint(); c == storetest.Subscribe && checkpoint != nil {
-			checkpoint.CommitPosition, checkpoint.PreparePosition = math.MaxUint64, math.MaxUint64
-		}
-		return []*api.ReadResp{m}
-	}
 	for kind, address := range map[string]func(*testing.T) string{
 		"embedded":     func(*testing.T) string { return "" },
 		"prelude node": func(t *testing.T) string { return newNodeRig(t).address },
@@ -100,7 +93,7 @@ func TestStart_on_empty_stores(t *testing.T) {
 		},
 		"a script whose checkpoints say nothing": func(t *testing.T) string {
 			s := storetest.NewScript(t, externalNode(t, shapeNode(esnode.Config{})).Addr())
-			s.Play(storetest.Part{Says: neverMatched})
+			s.Play(storetest.Part{Says: storetest.CheckpointsOf(math.MaxUint64)})
 			return plainly(s.Addr)
 		},
 	} {

@@ -69,6 +69,16 @@ type Part struct {
 	Half int
 }
 
+// CheckpointsOf is a Part's Says that has all checkpoints give this position, commit and prepare.
+func CheckpointsOf(position uint64) func(Call, *api.ReadResp) []*api.ReadResp {
+	return func(_ Call, m *api.ReadResp) []*api.ReadResp {
+		if c := m.GetCheckpoint(); c != nil {
+			c.CommitPosition, c.PreparePosition = position, position
+		}
+		return []*api.ReadResp{m}
+	}
+}
+
 // NewScript begins to play before a node, by the path of its socket or its host:port, until the test ends.
 func NewScript(t testing.TB, node string) *Script {
 	t.Helper()
