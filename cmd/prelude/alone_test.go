@@ -81,6 +81,7 @@ func TestShared_log_names_no_keys_yet(t *testing.T) {
 // An instance that shares another's embedded log holds up what has to be alone there too.
 func TestEmbedded_log_is_left_alone(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	one := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
 	one.serve("--node-listen", "127.0.0.1:0")
 	said := regexp.MustCompile(`answers other clients","address":"([^"]+)"`).FindStringSubmatch(one.logs.String())

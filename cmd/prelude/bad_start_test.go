@@ -19,8 +19,8 @@ import (
 func (r *rig) refusesToStart(says ...string) {
 	r.t.Helper()
 	var logs bytes.Buffer
-	err := run(context.WithoutCancel(r.t.Context()), []string{"serve", "--data", r.data, "--listen", "127.0.0.1:0",
-		"--database-url", r.dsn}, io.Discard, &logs)
+	err := run(context.WithoutCancel(r.t.Context()), append([]string{"serve", "--data", r.data, "--listen", "127.0.0.1:0",
+		"--database-url", r.dsn}, r.storeFlags()...), io.Discard, &logs)
 	if err == nil {
 		r.t.Fatal("it ran, and ended without an error")
 	}
@@ -40,6 +40,7 @@ func TestBadStart(t *testing.T) {
 	session := r.session()
 	r.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Keep this"}).want(201)
 	t.Run("another_server_on_the_same_data", func(t *testing.T) {
+		embedded(t)
 		r := r.on(t)
 		r.refusesToStart("another prelude serves this data folder", "PRELUDE_EVENTSTORE")
 		r.do("GET", "/v1/sessions/"+session, nil).want(200)
@@ -124,6 +125,7 @@ func TestConfig_of_an_instance_that_nobody_reaches(t *testing.T) {
 
 func TestLongDataPath(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	long := filepath.Join(t.TempDir(), strings.Repeat("a", 60), strings.Repeat("b", 60))
 	r := &rig{t: t, data: long, dsn: pgtest.Database(t)}
 	r.serve()

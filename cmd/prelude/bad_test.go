@@ -97,7 +97,7 @@ func (a *answer) isRefusal() {
 // head is the position of the log's last event, asked of the log itself.
 func (r *rig) head() eventlog.Position {
 	r.t.Helper()
-	p, err := openLog(r.t.Context(), &Config{Data: r.data}, slog.New(slog.NewTextHandler(io.Discard, nil)), false)
+	p, err := openLog(r.t.Context(), r.config(), slog.New(slog.NewTextHandler(io.Discard, nil)), false)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func (r *rig) org(slug string) string {
 	r.t.Helper()
 	var out, logs bytes.Buffer
 	err := run(context.WithoutCancel(r.t.Context()),
-		[]string{"org", "create", slug, "--data", r.data, "--database-url", r.dsn}, &out, &logs)
+		append([]string{"org", "create", slug, "--data", r.data, "--database-url", r.dsn}, r.storeFlags()...), &out, &logs)
 	if err != nil {
 		r.t.Fatalf("%v\n%s", err, &logs)
 	}

@@ -224,7 +224,11 @@ func TestTurnCost(t *testing.T) {
 // steps gives the number of events of each append to a session.
 func steps(t *testing.T, r *rig, session string) []int {
 	t.Helper()
-	store, err := eventstore.Open(eventstore.Config{Socket: filepath.Join(r.data, "node.sock")})
+	at := eventstore.Config{Address: r.away}
+	if r.away == "" {
+		at.Socket = filepath.Join(r.data, "node.sock")
+	}
+	store, err := eventstore.Open(at)
 	if err != nil {
 		t.Fatal(err)
 	}

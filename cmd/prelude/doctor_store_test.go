@@ -85,6 +85,7 @@ func TestDoctorOfAStore(t *testing.T) {
 // TestDoctorNamesTheMissingRight tries each.
 func TestDoctorNamesTheMissingRight(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	r := start(t)
 	script := storetest.NewScript(t, filepath.Join(r.data, "node.sock"))
 	refuse := status.Error(codes.PermissionDenied, "Access Denied")

@@ -55,7 +55,7 @@ type process struct {
 func launch(r *rig, args ...string) *process {
 	r.t.Helper()
 	p := &process{rig: r, cmd: exec.Command(os.Args[0], append([]string{"serve", "--data", r.data,
-		"--listen", "127.0.0.1:0", "--dev-env"}, args...)...)}
+		"--listen", "127.0.0.1:0", "--dev-env"}, append(r.storeFlags(args...), args...)...)...)}
 	p.cmd.Env = append(os.Environ(), asProgram+"=1", "DATABASE_URL="+r.dsn)
 	out := &buffer{}
 	r.logs = &buffer{}

@@ -40,6 +40,7 @@ func missing(t *testing.T, path string) {
 // is there, the log has a new id, and a database of the old one is refused until it is rebuilt.
 func TestBackup(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	r := start(t)
 	session := r.session()
 	r.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Keep this"}).want(201)

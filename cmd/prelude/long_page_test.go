@@ -93,7 +93,7 @@ func grow(t *testing.T, log *eventlog.Log, stream eventlog.Stream, n int) {
 // grown makes sessions of so many events, which the views have.
 func (r *rig) grown(t *testing.T, events ...int) []string {
 	t.Helper()
-	p, err := openAll(t.Context(), &Config{Data: r.data, DatabaseURL: r.dsn}, slog.New(slog.DiscardHandler), false)
+	p, err := openAll(t.Context(), r.config(), slog.New(slog.DiscardHandler), false)
 	if err != nil {
 		t.Fatal(errors.Join(err, p.Close()))
 	}
@@ -172,7 +172,7 @@ func TestPage_of_a_long_session_costs_what_one_of_a_short_does(t *testing.T) {
 // watchedServer is a server over the rig's data that runs no readers, with the store that it reads.
 func (r *rig) watchedServer(t *testing.T) (*server, *watched) {
 	t.Helper()
-	p, err := openAll(t.Context(), &Config{Data: r.data, DatabaseURL: r.dsn}, slog.New(slog.DiscardHandler), true)
+	p, err := openAll(t.Context(), r.config(), slog.New(slog.DiscardHandler), true)
 	if err != nil {
 		t.Fatal(errors.Join(err, p.Close()))
 	}

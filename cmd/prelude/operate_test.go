@@ -27,6 +27,9 @@ func (r *rig) every(pause time.Duration, args ...string) (string, error) {
 	r.t.Helper()
 	out := &buffer{}
 	args = append(args, "--data", r.data, "--log-level", "error")
+	if r.away != "" { // else what it is about may be the data folder alone
+		args = append(args, r.storeFlags(args...)...)
+	}
 	if r.dsn != "" {
 		args = append(args, "--database-url", r.dsn)
 	}
@@ -122,6 +125,9 @@ func keyIn(out string) string {
 // doctor examines the rig's data with further arguments.
 func (r *rig) doctor(args ...string) (string, error) {
 	out := &buffer{}
+	if r.away != "" { // else what it is about may be the data folder alone
+		args = append(args, r.storeFlags(args...)...)
+	}
 	err := run(r.t.Context(), append([]string{"doctor", "--data", r.data, "--log-level", "error"}, args...), out, out)
 	return out.String(), err
 }
@@ -139,6 +145,7 @@ func contains(t *testing.T, out string, all ...string) {
 // TestDoctor says what is well, and what is not and how to mend it.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	r := start(t)
 	out, err := r.doctor("--database-url", r.dsn)
 	if err != nil || strings.Contains(out, "wrong") || strings.Contains(out, "not looked at") {
@@ -244,6 +251,7 @@ func tableCount(t *testing.T, dsn string) (n int) {
 // TestEmbedded runs with everything embedded, Postgres too; after a kill the next start takes over.
 func TestEmbedded(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	r := &rig{t: t, data: t.TempDir()}
 	began := time.Now()
 	p := launch(r)

@@ -54,7 +54,7 @@ func TestUpgrade_mends_positions_that_are_none(t *testing.T) {
 			t.Parallel()
 			r := &rig{t: t, data: t.TempDir(), dsn: before(t)}
 			if first == "rebuild" {
-				if out, err := r.command("rebuild", "--yes"); err != nil {
+				if out, err := r.command(append([]string{"rebuild", "--yes"}, r.storeFlags()...)...); err != nil {
 					t.Fatalf("%v\n%s", err, out)
 				}
 			}

@@ -195,6 +195,7 @@ func TestAheadOfTheLog(t *testing.T) {
 // refused all the same, and the way out leads out.
 func TestLogOutgrown(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	r := start(t)
 	r.preset("first")
 	r.stop()

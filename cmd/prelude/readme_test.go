@@ -14,6 +14,7 @@ var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 // TestReadme pastes the lines of the README one after another into a shell.
 func TestReadme(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	r := start(t)
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {

@@ -105,8 +105,8 @@ func TestRebuild(t *testing.T) {
 	before := r.answers(t, paths)
 	r.stop()
 	out := &buffer{}
-	if err := run(t.Context(), []string{"rebuild", "--yes", "--data", r.data, "--database-url", r.dsn,
-		"--opensearch-url", g.url, "--opensearch-prefix", name}, out, out); err != nil {
+	if err := run(t.Context(), append([]string{"rebuild", "--yes", "--data", r.data, "--database-url", r.dsn,
+		"--opensearch-url", g.url, "--opensearch-prefix", name}, r.storeFlags()...), out, out); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	r.serve("--opensearch-url", g.url, "--opensearch-prefix", name)

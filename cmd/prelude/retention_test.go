@@ -16,7 +16,7 @@ import (
 // keeper is a server over the rig's data that serves nobody: its clock is the test's.
 func (r *rig) keeper(t *testing.T) *server {
 	t.Helper()
-	p, err := openAll(t.Context(), &Config{Data: r.data, DatabaseURL: r.dsn}, slog.New(slog.DiscardHandler), true)
+	p, err := openAll(t.Context(), r.config(), slog.New(slog.DiscardHandler), true)
 	if err != nil {
 		t.Fatal(errors.Join(err, p.Close()))
 	}

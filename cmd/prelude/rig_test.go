@@ -28,6 +28,7 @@ type rig struct {
 	logs   *buffer
 	cancel context.CancelFunc
 	done   chan error
+	away   string // the address of its store, where that is not the embedded one
 }
 
 // buffer is written by the server and read by a test.
@@ -102,7 +103,7 @@ func (r *rig) starting(args ...string) *buffer {
 	out := &buffer{}
 	r.logs, r.cancel, r.done = &buffer{}, cancel, make(chan error, 1)
 	all := append([]string{"serve", "--data", r.data, "--listen", "127.0.0.1:0", "--database-url", r.dsn,
-		"--dev-env"}, args...)
+		"--dev-env"}, append(r.storeFlags(args...), args...)...)
 	go func() { r.done <- run(ctx, all, out, r.logs) }()
 	r.t.Cleanup(r.stop)
 	logs := r.logs

@@ -111,6 +111,7 @@ type scanned struct {
 // vault is put back.
 func TestScan(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	s := &scanned{T: t, rig: &rig{t: t, data: t.TempDir()}, kept: t.TempDir()}
 	s.index = newScannedIndex(t)
 	p := launch(s.rig, s.index.with("--log-level", "debug")...)

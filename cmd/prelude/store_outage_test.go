@@ -106,6 +106,7 @@ func (r *rig) isAway(t *testing.T, over <-chan time.Time) {
 // server goes on by itself. That files may not grow stands for a disk that is full.
 func TestServer_on_a_full_disk(t *testing.T) {
 	t.Parallel()
+	embedded(t)
 	r := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
 	p := launch(r)
 	t.Cleanup(func() { p.end(syscall.SIGTERM) })

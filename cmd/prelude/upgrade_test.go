@@ -149,7 +149,8 @@ func (r *rig) index(node, prefix string, version int) *search.Client {
 func (r *rig) feeds(owner string, reader func(*parts, looked) projections.Reader) (stop func()) {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.t.Context()))
-	cfg := &Config{Data: r.data, DatabaseURL: r.dsn, Listen: "127.0.0.1:0", OpenAIWindow: "128000", LogLevel: "info"}
+	cfg := r.config()
+	cfg.Listen, cfg.OpenAIWindow, cfg.LogLevel = "127.0.0.1:0", "128000", "info"
 	done := make(chan error, 1)
 	go func() {
 		done <- withReaders(ctx, cfg, streams{out: &buffer{}, err: r.logs}, func(ctx context.Context, p *parts, l looked) error {
