@@ -23,7 +23,8 @@ build: ## Build the program into .bin.
 
 test: ## Set up what is missing and run all tests, with the race detector.
 	@deploy/setup test
-	internal/search/node/with $(GO) test -race -timeout 15m ./...
+	@# Four of a package at once, on two cores too: they wait more than they work.
+	internal/search/node/with $(GO) test -race -parallel 4 -timeout 15m ./...
 
 torture: ## Run the tests of what takes long in their long form, at the bounds that are promised, and print the figures.
 	@deploy/setup test

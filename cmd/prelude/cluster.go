@@ -7,17 +7,16 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
-	"golang.org/x/sys/unix"
 
 	"prelude/domain"
 	"prelude/domain/session"
 	"prelude/internal/api"
 	"prelude/internal/eventlog"
+	"prelude/internal/filelock"
 	"prelude/internal/postgres"
 	"prelude/internal/search"
 	"prelude/projections"
@@ -30,18 +29,14 @@ func (p *parts) takeHome() (string, error) {
 	if err := p.cfg.folder(); err != nil {
 		return "", err
 	}
-	f, err := os.OpenFile(p.cfg.path("instance.lock"), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return "", fmt.Errorf("take the data folder: %w", err)
-	}
-	p.onClose(f.Close)
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	f, err := filelock.Take(p.cfg.path("instance.lock"))
+	if errors.Is(err, filelock.ErrTaken) {
 		return "", errAlone
 	}
 	if err != nil {
 		return "", fmt.Errorf("take the data folder: %w", err)
 	}
+	p.onClose(f.Close)
 	text, err := io.ReadAll(f)
 	if home := strings.TrimSpace(string(text)); err != nil || home != "" {
 		return home, err

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"prelude/internal/filelock"
 	"prelude/internal/newfile"
 )
 
@@ -173,7 +174,7 @@ func whole(file string) error {
 }
 
 // vacant takes a folder that has no log; made says that it was not there.
-func vacant(dir string) (made bool, lock *os.File, err error) {
+func vacant(dir string) (made bool, lock *filelock.Lock, err error) {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		made = true
 	}

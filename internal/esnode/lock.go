@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"prelude/internal/filelock"
 )
 
 // ErrLocked says that another process has the folder open.
@@ -38,17 +40,13 @@ func refused(dir string, err error) error {
 
 // lockDir takes the folder's lock; closing the file gives it back, and so does the end of the
 // process.
-func lockDir(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+func lockDir(dir string) (*filelock.Lock, error) {
+	lock, err := filelock.Take(filepath.Join(dir, "lock"))
+	if errors.Is(err, filelock.ErrTaken) {
+		return nil, fmt.Errorf("%w: %s", ErrLocked, dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the folder: %w", refused(dir, err))
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if err == nil {
-		return f, nil
-	}
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		err = fmt.Errorf("%w: %s", ErrLocked, dir)
-	}
-	return nil, errors.Join(err, f.Close())
+	return lock, nil
 }

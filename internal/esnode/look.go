@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"prelude/internal/filelock"
 )
 
 // looking is a log that is open beside the node that may have it: SQLite lets other processes read,
@@ -13,9 +15,9 @@ import (
 // and closes a file loses the locks that SQLite has on it.
 type looking struct {
 	file string
-	lock *os.File // nil: a node has the folder
-	raw  *os.File // the file as it is; closed after conn, for a close ends the locks that conn has
-	conn *conn    // that checks the pages
+	lock *filelock.Lock // nil: a node has the folder
+	raw  *os.File       // the file as it is; closed after conn, for a close ends the locks that conn has
+	conn *conn          // that checks the pages
 }
 
 // look opens the log of a folder to read it. Where no node has the folder, none gets it meanwhile.

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -18,6 +17,8 @@ import (
 	"google.golang.org/grpc"
 	_ "google.golang.org/grpc/encoding/gzip" // requests may be compressed
 	"google.golang.org/grpc/keepalive"
+
+	"prelude/internal/filelock"
 )
 
 // Config says where a node keeps its log and where it listens.
@@ -44,7 +45,7 @@ type Config struct {
 
 // Node is a running event store.
 type Node struct {
-	dir     *os.File
+	dir     *filelock.Lock
 	servers []*grpc.Server
 	tcp     net.Listener
 	web     *http.Server // beside gRPC on tcp; nil without it

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"prelude/internal/filelock"
 )
 
 // ErrInUse: another Prelude runs the server of this folder.
@@ -19,26 +21,18 @@ var ErrInUse = errors.New("another prelude uses this data folder")
 const port = "5432"
 
 // takeLock makes dir, private, and holds its lock until the file is closed or this process ends.
-func takeLock(dir string) (*os.File, error) {
+func takeLock(dir string) (*filelock.Lock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data folder: %w", err)
 	}
 	if err := os.Chmod(dir, 0o700); err != nil { //nolint:gosec // a folder must be entered
 		return nil, fmt.Errorf("make the data folder private: %w", err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("open the lock: %w", err)
-	}
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return f, nil
-	}
-	_ = f.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
+	lock, err := filelock.Take(filepath.Join(dir, "lock"))
+	if errors.Is(err, filelock.ErrTaken) {
 		return nil, fmt.Errorf("%w: %s", ErrInUse, dir)
 	}
-	return nil, fmt.Errorf("lock the data folder: %w", err)
+	return lock, err
 }
 
 // socket is the folder of the socket. Its parent is ours alone, so that nobody else gets to it, not

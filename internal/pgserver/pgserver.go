@@ -9,10 +9,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
+
+	"prelude/internal/filelock"
 )
 
 // Superuser is the name of the server's only role at first.
@@ -33,7 +34,7 @@ type Config struct {
 // Server is a running Postgres, and the one Prelude that may run it.
 type Server struct {
 	cfg  Config
-	lock *os.File
+	lock *filelock.Lock
 	bin  binaries
 	acct *account // whom it runs as; nil: as this process does
 	sock socket
