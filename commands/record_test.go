@@ -88,17 +88,11 @@ func TestReply_that_another_process_ended_is_told_as_the_log_has_it(t *testing.T
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					r, _ := newScriptedRig(t)
-					release := make(chan struct{})
-					r.Models = script{waiting(release)}
 					id := domain.SessionID("")
 					if !completion {
 						id = r.session(olga)
 					}
-					reply, _, err := r.begin(id, once())
-					if err != nil {
-						t.Fatal(err)
-					}
-					run := r.hub.Find(reply)
+					reply, run, release := r.waits(id)
 					if p, err := run.Next(t.Context(), 0, 0); err != nil || string(p.Text) != "Well" {
 						t.Fatalf("%q: %v", p.Text, err)
 					}
@@ -123,6 +117,18 @@ func TestReply_that_another_process_ended_is_told_as_the_log_has_it(t *testing.T
 	}
 }
 
+// waits begins a reply, of a session or a completion, whose model says the rest when release is closed.
+func (r *rig) waits(in domain.SessionID) (reply domain.ReplyID, run *Run, release chan struct{}) {
+	r.t.Helper()
+	release = make(chan struct{})
+	r.Models = script{waiting(release)}
+	reply, _, err := r.begin(in, once())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return reply, r.hub.Find(reply), release
+}
+
 // store is the scripted store of the rig.
 func (r *rig) store() *scripted { return r.Log.Store.(*scripted) }
 
@@ -131,13 +137,8 @@ func TestRecover_closes_nothing_that_is_made_here(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, store := newScriptedRig(t)
-		release := make(chan struct{})
-		r.Models = script{waiting(release)}
 		id := r.session(olga)
-		reply, _, err := r.begin(id, once())
-		if err != nil {
-			t.Fatal(err)
-		}
+		reply, run, release := r.waits(id)
 		store.leave(false)
 		close(release)
 		<-time.After(time.Hour) // long after it should have ended
@@ -146,7 +147,7 @@ func TestRecover_closes_nothing_that_is_made_here(t *testing.T) {
 		if err != nil || at != 0 {
 			t.Errorf("it was closed at %d: %v", at, err)
 		}
-		if end, err := r.hub.Find(reply).Wait(t.Context()); err != nil || end.Status != "completed" {
+		if end, err := run.Wait(t.Context()); err != nil || end.Status != "completed" {
 			t.Errorf("it ended with %+v: %v", end, err)
 		}
 	})
@@ -219,14 +220,8 @@ func TestReply_whose_end_the_log_refuses_is_given_up(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScriptedRig(t)
-		release := make(chan struct{})
-		r.Models = script{waiting(release)}
 		id := r.session(olga)
-		reply, _, err := r.begin(id, once())
-		if err != nil {
-			t.Fatal(err)
-		}
-		run := r.hub.Find(reply)
+		reply, run, release := r.waits(id)
 		r.Log.Store = refuses{r.Log.Store}
 		close(release)
 		if end, err := run.Wait(t.Context()); !errors.Is(err, ErrUnrecorded) {
@@ -243,14 +238,8 @@ func TestReply_of_an_erased_session_ends_without_its_text(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r, _ := newScriptedRig(t)
-		release := make(chan struct{})
-		r.Models = script{waiting(release)}
 		id := r.session(olga)
-		reply, _, err := r.begin(id, once())
-		if err != nil {
-			t.Fatal(err)
-		}
-		run := r.hub.Find(reply)
+		_, run, release := r.waits(id)
 		r.keys.Destroy(domain.SessionKey(acme, id))
 		close(release)
 		end, err := run.Wait(t.Context())

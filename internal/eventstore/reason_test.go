@@ -85,8 +85,8 @@ func TestReady_says_why(t *testing.T) {
 	for what, c := range map[string]struct{ address, says string }{
 		"nobody":                      {plainly("127.0.0.1:1"), "nobody answers"},
 		"one that is mute":            {plainly(mute.Addr().String()), "does not answer"},
-		"one that hangs up":           {plainly(hangsUp(t)), "ends each connection"},
-		"one that hangs up, over TLS": {"esdb://u:p@" + hangsUp(t), "ends each connection"},
+		"one that hangs up":           {plainly(talker(t, "")), "ends each connection"},
+		"one that hangs up, over TLS": {"esdb://u:p@" + talker(t, ""), "ends each connection"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -96,28 +96,6 @@ func TestReady_says_why(t *testing.T) {
 			}
 		})
 	}
-}
-
-// hangsUp listens and ends each connection, as Postgres does when it is spoken to in HTTP, and gives its address.
-func hangsUp(t *testing.T) string {
-	t.Helper()
-	l := listen(t)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_ = c.Close() // nothing was written
-		}
-	}()
-	t.Cleanup(func() {
-		_ = l.Close()
-		<-done
-	})
-	return l.Addr().String()
 }
 
 // TestOpen_looks_at_files: a file that an option names is looked at before anything is connected to, and named.
