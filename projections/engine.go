@@ -28,7 +28,7 @@ type Engine struct {
 	Owner    string // who takes the leases; empty: it feeds its readers without any
 	handing  sync.Mutex
 	batches  batches
-	unwell   sync.Map // by readers: the checkpoint may say why it stopped, though it has not stopped now
+	unwell   sync.Map  // by readers: the checkpoint may say why it stopped, though it has not stopped now
 	told     sync.Once // that there are events of other applications
 }
 
