@@ -25,7 +25,7 @@ func TestAppend_that_takes_longer_than_others(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	const part, rate = 512 << 10, 1200 << 10
-	large := make([]eventlog.Proposed, storetest.Scale(8, 30)) // 4 MiB in 3.5 s, 15 MiB in 13 s
+	large := make([]eventlog.Proposed, storetest.Scale(8, 16)) // 4 MiB in 3.5 s, 8 MiB in 7 s: a store waits 10 s for all of one
 	for i := range large {
 		large[i] = event("large.v1", `{"a":"`+strings.Repeat("x", part)+`"}`)
 	}

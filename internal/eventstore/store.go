@@ -141,7 +141,9 @@ func (s *Store) ask(ctx context.Context, trials ...func(context.Context, *link) 
 		}
 		why = telling(why, err)
 		kind := kindOf(err)
-		if l == nil || kind != transport && kind != elsewhere || !sleep(ctx, jitter(firstPause)) {
+		// Another's wait may have been in vain for so long that the call which all share was ended.
+		broken := errors.Is(err, errSilent) || errors.Is(err, errCut)
+		if l == nil || kind != transport && kind != elsewhere && !broken || !sleep(ctx, jitter(firstPause)) {
 			return unavailable(ctx, why)
 		}
 	}
