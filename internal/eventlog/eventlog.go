@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"iter"
 	"reflect"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -35,6 +34,7 @@ type Record struct {
 type Log struct {
 	Store Store
 	Keys  Keys
+	known ends
 }
 
 // Append seals the events' secrets and stores the events at the end of stream, all or none, if its
@@ -172,36 +172,6 @@ func (l *Log) Identities(ctx context.Context) (ids []string, err error) {
 }
 
 var errIdentity = errors.New("the log's identity stream holds something else")
-
-// Head is the position of the last event outside the store's own streams ("$…"); 0: there is none. Whoever waits for a
-// reader waits for this position: a store adds events of its own at the end, of which no subscription of ours ever
-// hears, so that a wait for the position of one might never end.
-func (l *Log) Head(ctx context.Context) (Position, error) {
-	// Nearly always the last event is the one; only behind a store's own events is more asked for.
-	for _, limit := range []uint64{1, 0} {
-		for raw, err := range l.Store.ReadAll(ctx, End, Backwards, limit) {
-			if err != nil {
-				return 0, fmt.Errorf("read the log's end: %w", err)
-			}
-			if !strings.HasPrefix(raw.Stream, "$") {
-				return raw.Position, nil
-			}
-		}
-	}
-	return 0, nil
-}
-
-// End is the position of the log's very last event, the store's own included; 0: the log is empty. A checkpoint beyond
-// it is of another log.
-func (l *Log) End(ctx context.Context) (Position, error) {
-	for raw, err := range l.Store.ReadAll(ctx, End, Backwards, 1) {
-		if err != nil {
-			return 0, fmt.Errorf("read the log's end: %w", err)
-		}
-		return raw.Position, nil
-	}
-	return 0, nil
-}
 
 // Meta is what is known of an event besides itself: who, why and as part of what.
 type Meta struct {
