@@ -143,7 +143,15 @@ func (e *Engine) subscription(ctx context.Context, r Reader, at eventlog.Positio
 
 func (e *Engine) read(ctx context.Context, r Reader, at eventlog.Position, items chan<- item) {
 	defer close(items)
+	again := false
 	for signal, err := range e.Log.Store.Subscribe(ctx, at, eventlog.Filter{Prefixes: r.Prefixes}) {
+		if signal.Kind == eventlog.Lost {
+			again = true
+			continue
+		}
+		if again && err == nil {
+			err, again = e.same(ctx, r), false
+		}
 		it := item{err: err, passed: signal.Position}
 		if err == nil && signal.Kind == eventlog.Event {
 			it.event, it.passed = true, signal.Raw.Position
@@ -333,14 +341,7 @@ func (e *Engine) begin(ctx context.Context, r Reader) (eventlog.Position, error)
 	if err != nil {
 		return 0, err
 	}
-	end, err := e.Log.End(ctx)
-	if err == nil && at.at > end {
-		err = ErrAhead
-	}
-	if err == nil {
-		err = recognise(ctx, e.Log, at.last)
-	}
-	return at.at, err
+	return at.at, e.holds(ctx, at)
 }
 
 // anew has the reader begin at the log's beginning where what it kept is gone.

@@ -86,3 +86,39 @@ func recognise(ctx context.Context, log *eventlog.Log, w *witness) error {
 	}
 	return ErrAhead
 }
+
+// holds refuses a log that ends before a mark, or has not its event. Error: [ErrAhead].
+func (e *Engine) holds(ctx context.Context, at mark) error {
+	end, err := e.Log.End(ctx)
+	if err != nil {
+		return err
+	}
+	if at.at > end {
+		return ErrAhead
+	}
+	return recognise(ctx, e.Log, at.last)
+}
+
+// same refuses what comes after an outage from another log than before it: a store may have been put back meanwhile, and
+// have grown past what was passed, with events of others. It waits while the store does not tell. Error: [ErrAhead].
+func (e *Engine) same(ctx context.Context, r Reader) error {
+	for pause := firstRetry; ; pause = min(2*pause, mostRetry) {
+		at, err := e.checkpoint(ctx, r)
+		if err == nil {
+			err = e.holds(ctx, at)
+		}
+		if err == nil || errors.Is(err, ErrAhead) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+const (
+	firstRetry = 50 * time.Millisecond
+	mostRetry  = time.Second
+)

@@ -202,12 +202,23 @@ func TestFeeds_stand_in_nobodys_way(t *testing.T) {
 	soon(t, "the connections of the feeds are closed", func() bool { return way.Connections() <= before })
 }
 
-// TestStore_that_was_put_back: the store is put back to an older copy under a running server. That is said, and nothing is
-// built on it; when the newer one is back, so is the server.
+// TestStore_that_was_put_back: the store is put back to an older copy under a running server, which others may have written
+// to meanwhile, past where the newer one ended. That is said, and nothing is built on it; when the newer one is back, so is
+// the server.
 func TestStore_that_was_put_back(t *testing.T) {
 	t.Parallel()
+	for what, foreign := range map[string]int{"as it was": 0, "and has grown since": 400} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			putBack(t, foreign)
+		})
+	}
+}
+
+func putBack(t *testing.T, foreign int) {
+	t.Helper()
 	newer, older := newNodeRig(t), newNodeRig(t)
-	script := storetest.NewScript(t, strings.TrimSuffix(strings.TrimPrefix(newer.address, "esdb://"), "?tls=false"))
+	script := storetest.NewScript(t, hostOf(newer.address))
 	r := start(t, "--eventstore", plainly(script.Addr))
 	t.Cleanup(r.stop)
 	r.preset("before")
@@ -221,25 +232,33 @@ func TestStore_that_was_put_back(t *testing.T) {
 	}
 	at := "?consistency=strict&min_position=" + last.Header.Get("Prelude-Position")
 	r.do("GET", "/v1/presets/after-29"+at, nil).want(200)
-	script.Behind(t, strings.TrimSuffix(strings.TrimPrefix(older.address, "esdb://"), "?tls=false"))
-	soon(t, "/readyz says what was lost", func() bool {
-		a := r.do("GET", "/readyz", nil)
-		return a.Status == http.StatusServiceUnavailable &&
-			strings.Contains(string(a.Body), "knows events that the log does not have")
-	})
-	script.Behind(t, strings.TrimSuffix(strings.TrimPrefix(newer.address, "esdb://"), "?tls=false"))
+	for i := range foreign {
+		older.append(fmt.Sprint("order-", i), eventlog.None, "OrderPlaced", `{"x":"`+strings.Repeat("a", 2000)+`"}`, `{}`)
+	}
+	script.Behind(t, hostOf(older.address))
 	said := ""
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Log(said)
 		}
 	})
+	soon(t, "/readyz says what was lost", func() bool {
+		a := r.do("GET", "/readyz", nil)
+		said = string(a.Body)
+		return a.Status == http.StatusServiceUnavailable && strings.Contains(said, "knows events that the log does not have")
+	})
+	script.Behind(t, hostOf(newer.address))
 	soon(t, "it is well again", func() bool {
 		a := r.do("GET", "/readyz", nil)
 		said = string(a.Body)
 		return a.Status == http.StatusOK
 	})
 	r.works()
+}
+
+// hostOf is the host and port of a store's plain address.
+func hostOf(address string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(address, "esdb://"), "?tls=false")
 }
 
 // TestServer_without_rights: a store that takes rights or the password away while the server runs does not end it: writes

@@ -292,12 +292,24 @@ func (s *Store) end(ctx context.Context) (eventlog.Position, error) {
 
 // endOn is end as the node of a link knows it.
 func (s *Store) endOn(ctx context.Context, l *link) (last eventlog.Position, err error) {
-	req := request(1, eventlog.Backwards, ofAll(eventlog.End))
-	err = s.receive(ctx, l, l.conn, req, func(_ protowire.Number, raw *eventlog.Raw) error {
-		last = raw.Position
+	newest, err := s.newestOn(ctx, l)
+	return newest.Position, err
+}
+
+// newestOn is the log's newest event; the zero one: there is none.
+func (s *Store) newestOn(ctx context.Context, l *link) (eventlog.Raw, error) {
+	return s.firstOn(ctx, l, request(1, eventlog.Backwards, ofAll(eventlog.End)))
+}
+
+// firstOn is the first event of a read; the zero one: there is none.
+func (s *Store) firstOn(ctx context.Context, l *link, req *api.ReadReq) (first eventlog.Raw, err error) {
+	err = s.receive(ctx, l, l.conn, req, func(f protowire.Number, raw *eventlog.Raw) error {
+		if f == fieldEvent {
+			first = *raw
+		}
 		return nil
 	})
-	return last, err
+	return first, err
 }
 
 // tryRead asks the node of a link whether the log can be read now.

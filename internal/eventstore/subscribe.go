@@ -45,7 +45,7 @@ type subscription struct {
 	heard  bool // something has come since the last pause
 	denied bool // the store has refused it, and has not confirmed it since
 
-	last    seenEvent // the newest event that was given
+	last    seenEvent // the newest event that was given, or stood at the log's end
 	rewound time.Time // since when the log does not hold what was read of it; zero: it does
 }
 
@@ -54,6 +54,14 @@ type seenEvent struct {
 	id       uuid.UUID
 	stream   string
 	revision eventlog.Revision
+	at       eventlog.Position
+}
+
+// note keeps an event by which the log is known again. The store's own go at any time.
+func (u *subscription) note(raw *eventlog.Raw) {
+	if raw.Position > u.last.at && !strings.HasPrefix(raw.Stream, "$") {
+		u.last = seenEvent{raw.ID, raw.Stream, raw.Revision, raw.Position}
+	}
 }
 
 // rewoundWithin is how long a log may seem to have lost its end: a follower may be behind the leader that was read
@@ -177,9 +185,11 @@ const confirmWithin = 5 * time.Second
 // has caught up, it has passed all up to there. From then on, too, an outage cannot make "from now on" mean later. A
 // log that ends before what was read of it, or has something else there, is not the one that was read.
 func (u *subscription) prepare(ctx context.Context, l *link) (err error) {
-	if u.head, err = u.endOn(ctx, l); err != nil {
+	newest, err := u.newestOn(ctx, l)
+	if err != nil {
 		return err
 	}
+	u.head = newest.Position
 	switch {
 	case u.at == eventlog.End:
 		u.at = u.head
@@ -191,23 +201,28 @@ func (u *subscription) prepare(ctx context.Context, l *link) (err error) {
 		}
 	}
 	u.rewound = time.Time{}
+	u.note(&newest)
 	return nil
 }
 
-// recognise looks for the newest event that was given. A stream of which it is not left may have been deleted or cut:
-// that tells nothing.
+// recognise looks for the newest event that is known. A stream that was deleted or cut tells nothing: it loses events
+// only after something was set in its metadata. Nor does one that may not be read.
 func (u *subscription) recognise(ctx context.Context, l *link) error {
-	other := false
-	req := request(1, eventlog.Forwards, ofStream(u.last.stream, u.last.revision))
-	err := u.receive(ctx, l, l.conn, req, func(f protowire.Number, raw *eventlog.Raw) error {
-		other = f == fieldEvent && raw.Revision == u.last.revision && raw.ID != u.last.id
+	raw, err := u.firstOn(ctx, l, request(1, eventlog.Forwards, ofStream(u.last.stream, u.last.revision)))
+	switch kind := kindOf(err); {
+	case kind == gone, kind == denied:
 		return nil
-	})
-	switch {
-	case other:
+	case err != nil || raw.Revision == u.last.revision && raw.ID == u.last.id:
+		return err
+	case raw.ID != uuid.Nil && raw.Revision == u.last.revision:
 		return eventlog.ErrRewound
-	case kindOf(err) == gone:
+	}
+	raw, err = u.firstOn(ctx, l, request(1, eventlog.Backwards, ofStream("$$"+u.last.stream, eventlog.Last)))
+	if kind := kindOf(err); kind == gone || kind == denied || raw.ID != uuid.Nil {
 		return nil
+	}
+	if err == nil {
+		err = eventlog.ErrRewound
 	}
 	return err
 }
@@ -242,9 +257,7 @@ func (u *subscription) take(ctx context.Context, l *link, f protowire.Number, ra
 			}
 		}
 	case eventlog.Event:
-		if signal.Position > u.at {
-			u.last = seenEvent{raw.ID, raw.Stream, raw.Revision}
-		}
+		u.note(raw)
 	}
 	if !u.pass(signal) {
 		u.left = true
