@@ -32,6 +32,7 @@ type Run struct {
 	end     *Ending
 	err     error         // why nobody here will hear of its end; nil: they will
 	pending bool          // it is made, and its end could not be recorded yet
+	due     chan struct{} // closed when its end cannot be recorded yet; nil: nobody waits for that
 	wake    chan struct{} // closed at the next change; nil: nobody waits
 	over    chan struct{} // closed at the end; nil: nobody waits for that alone
 }
@@ -104,8 +105,24 @@ func (r *Run) settled() {
 func (r *Run) wait() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.due != nil && !r.pending {
+		close(r.due)
+	}
 	r.pending = true
 	r.signal()
+}
+
+// Due is closed when the reply is made and its end could not be recorded at once.
+func (r *Run) Due() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.due == nil {
+		r.due = make(chan struct{})
+		if r.pending {
+			close(r.due)
+		}
+	}
+	return r.due
 }
 
 // Pending says that the reply is made, and waits for its end to be recorded.

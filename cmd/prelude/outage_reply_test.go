@@ -120,20 +120,20 @@ func (i *outage) ask(all []*rig, session, reply string, over <-chan time.Time) m
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		for _, r := range all {
+		for n, r := range all {
 			if a := r.do("GET", "/v1/replies/"+reply, nil); a.Status == http.StatusOK {
-				told["reply "+a.want(200).str("status")]++
+				told[fmt.Sprint(n, " reply ", a.want(200).str("status"))]++
 			} else {
-				told[fmt.Sprint("reply ", a.Status)]++
+				told[fmt.Sprint(n, " reply ", a.Status)]++
 			}
 			if session == "" {
 				continue
 			}
 			if a := r.do("GET", "/v1/sessions/"+session+"/messages", nil); a.Status == http.StatusOK {
 				all := a.want(200).list("data")
-				told["list "+all[len(all)-1].str("status")]++
+				told[fmt.Sprint(n, " list ", all[len(all)-1].str("status"))]++
 			} else {
-				told[fmt.Sprint("list ", a.Status)]++
+				told[fmt.Sprint(n, " list ", a.Status)]++
 			}
 		}
 		select {
@@ -144,11 +144,13 @@ func (i *outage) ask(all []*rig, session, reply string, over <-chan time.Time) m
 	}
 }
 
-// only expects nothing else to have been told, besides that it is not known now.
+// only expects each instance that was asked to have told this of the reply, and nothing else besides that it is not known
+// now.
 func (i *outage) only(told map[string]int, status string) {
 	i.Helper()
 	for what := range told {
-		if got := strings.Fields(what)[1]; got != status && got != "503" {
+		n, rest, _ := strings.Cut(what, " ")
+		if got := strings.Fields(rest)[1]; got != status && got != "503" || told[n+" reply "+status] == 0 {
 			i.Errorf("in the outage it was told %v", told)
 			return
 		}
@@ -308,5 +310,32 @@ func TestNoErrorPerRequest(t *testing.T) {
 	}
 	if n := strings.Count(i.one.logs.String(), `"code":"unavailable"`); n < 100 {
 		t.Errorf("%d lines name the code", n)
+	}
+}
+
+// TestWholeAnswerInAnOutage: who waits for a whole answer, whose model has ended, is told to come again when the store has
+// been away for a while, however long the model might have taken; the repeat gives the reply.
+func TestWholeAnswerInAnOutage(t *testing.T) {
+	t.Parallel()
+	i := newOutage(t)
+	session := i.one.do("POST", "/v1/sessions", doc{"model": "openai/completed"}).want(201).str("id")
+	post := func() *answer {
+		return i.one.do("POST", "/v1/sessions/"+session+"/messages", doc{"content": "Hi"}, "Idempotency-Key: whole")
+	}
+	whole := make(chan *answer, 1)
+	go func() { whole <- post() }()
+	soon(t, "the reply is under way", func() bool {
+		return i.one.do("GET", "/v1/sessions/"+session, nil).want(200).at("reply_under_way") != nil
+	})
+	i.proxy.Down()
+	i.goOn <- struct{}{}
+	began := time.Now()
+	a := <-whole
+	a.refused(503, "unavailable")
+	inTime(t, "that the end is not recorded", time.Since(began), 12*time.Second)
+	i.proxy.Up()
+	soon(t, "the repeat gives it", func() bool { a = post(); return a.Status == http.StatusCreated })
+	if a.want(201).str("reply", "status") != "completed" {
+		t.Errorf("it is %s", a.Body)
 	}
 }

@@ -185,8 +185,25 @@ func (s *Server) within(ctx context.Context, src *source) (context.Context, cont
 	if until.IsZero() {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, max(until.Sub(s.Sessions.Now()), 0)+s.Sessions.Hub.Patience,
+	ctx, stop := context.WithTimeoutCause(ctx, max(until.Sub(s.Sessions.Now()), 0)+s.Sessions.Hub.Patience,
 		commands.ErrUnrecorded)
+	if src.run == nil {
+		return ctx, stop
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case <-src.run.Due(): // the model has said all: only the end's record is waited for
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(s.Sessions.Hub.Patience):
+			cancel(commands.ErrUnrecorded)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil); stop() }
 }
 
 // endedAt is where the reply's end stands; 0: it has not ended.
