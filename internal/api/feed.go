@@ -102,8 +102,12 @@ type feedEvent struct {
 
 func (s *Server) readFeed(ctx context.Context, org domain.OrgID, after eventlog.Position,
 	items chan<- eventlog.CloudEvent) {
+	unread := map[string]bool{} // streams of which it was said
 	for signal, err := range s.Log.Store.Subscribe(ctx, after, eventlog.Filter{Prefixes: orgPrefixes(org)}) {
 		if err != nil {
+			if ctx.Err() == nil {
+				s.Logger.Warn("a feed ends, for the event store is not followed any more", "error", err)
+			}
 			return
 		}
 		if signal.Kind != eventlog.Event {
@@ -114,8 +118,13 @@ func (s *Server) readFeed(ctx context.Context, org domain.OrgID, after eventlog.
 			continue // its name begins as those of the org's streams do
 		}
 		if err != nil {
-			s.Logger.Error("an event cannot be read for the feed", "position", signal.Position, "error", err)
-			return
+			// To end here were to end there again at each resumption.
+			if !unread[signal.Raw.Stream] {
+				unread[signal.Raw.Stream] = true
+				s.Logger.Error("a feed passes over what cannot be read of a stream", "stream", signal.Raw.Stream,
+					"position", signal.Position)
+			}
+			continue
 		}
 		if rec.Event == nil || "org_"+rec.Stream.Org != string(org) || strings.HasPrefix(rec.Name, "$") {
 			continue
