@@ -36,7 +36,7 @@ torture: ## Run the tests of what takes long in their long form, at the bounds t
 	@# The whole product on stores as others are: of the one kind, of the other, and far away over a bad line.
 	for form in PRELUDE_TEST_NODE=real PRELUDE_TEST_NODE=25 PRELUDE_TEST_STORE=proxy; do \
 		env $$form internal/search/node/with $(GO) test -count=1 -timeout 30m ./cmd/prelude || exit 1; done
-	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover|TestNodeKilled|TestStoreOutages|TestEraseElsewhere|TestPage' ./cmd/prelude
+	PRELUDE_TORTURE=1 $(GO) test -race -v -count=1 -timeout 30m -run 'TestEmbedded|TestKill|TestTerminate|TestTwoInstances|TestTakeover|TestNodeKilled|TestStoreOutages|TestEraseElsewhere|TestPage|TestStart_|TestSharedStore|TestMe_|TestCopy_|TestReplyOver|TestCancelIn|TestWholeAnswerIn|TestDoctor|TestFeeds_|TestServer_' ./cmd/prelude
 
 bench: ## Measure how fast it is, beside baselines of the same run, and print the table.
 	@deploy/setup run
