@@ -154,7 +154,7 @@ func TestIdentify_waits_until_the_winner_can_be_read(t *testing.T) {
 		for i := range ids {
 			all.Go(func() {
 				var err error
-				if ids[i], err = r.other().Identify(t.Context()); err != nil {
+				if ids[i], err = r.other().Identify(t.Context(), "a"); err != nil {
 					t.Error(err)
 				}
 			})

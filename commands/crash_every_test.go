@@ -17,6 +17,7 @@ import (
 var ownKillTests = map[string]string{
 	"APIKeys.Issue":   "TestIssue_killed_before_the_secret_was_shown",
 	"Engine.Identify": "TestIdentify_killed_gives_the_log_one_id",
+	"Engine.Own":      "TestOwn_killed_is_done_once",
 }
 
 // memories are methods that change what this process alone remembers: it dies with it.

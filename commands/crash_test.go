@@ -6,6 +6,8 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -190,6 +192,35 @@ func eachStep(writes int) (all []kill) {
 	return all
 }
 
+// A log of an earlier program, or of a vault that was lost, becomes ours once, whenever the first attempt is killed.
+func TestOwn_killed_is_done_once(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		r := newRig(t)
+		id, err := r.Identify(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _ := r.mortal(0, after)
+		if err := e.Own(t.Context(), "b"); !errors.Is(err, eventlog.ErrUnavailable) {
+			t.Fatalf("killed, it says %v", err)
+		}
+		for range 2 {
+			if err := r.again().Own(t.Context(), "b"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all, err := r.Log.Identified(t.Context())
+		if want := []eventlog.Identified{{Log: id, Installation: "b"}, {Log: id, Installation: "a"}}; err != nil ||
+			!slices.Equal(all, want) {
+			t.Errorf("the log says %v: %v", all, err)
+		}
+		if _, err := r.again().Identify(t.Context(), "a"); !errors.Is(err, ErrOtherInstallation) || !strings.Contains(err.Error(), id) {
+			t.Errorf("whose it was is told %v", err)
+		}
+	}
+}
+
 func TestIdentify_killed_gives_the_log_one_id(t *testing.T) {
 	t.Parallel()
 	kills := 0
@@ -197,14 +228,14 @@ func TestIdentify_killed_gives_the_log_one_id(t *testing.T) {
 		r := newRig(t)
 		e, _ := r.mortal(0, after)
 		kills++
-		if _, err := e.Identify(t.Context()); !errors.Is(err, eventlog.ErrUnavailable) {
+		if _, err := e.Identify(t.Context(), "a"); !errors.Is(err, eventlog.ErrUnavailable) {
 			t.Fatalf("killed, it says %v", err)
 		}
 		left, err := r.Log.Identity(t.Context())
 		if err != nil || (left != "") != after {
 			t.Errorf("killed, made: %v, the log's id is %q: %v", after, left, err)
 		}
-		id, err := r.again().Identify(t.Context())
+		id, err := r.again().Identify(t.Context(), "a")
 		if err != nil || id == "" || after && id != left {
 			t.Errorf("it is %q, and before %q: %v", id, left, err)
 		}

@@ -99,18 +99,3 @@ func (h Orgs) IssueOwnerKey(ctx context.Context, slug string) (Founding, error) 
 	}
 	return h.addKey(ctx, f)
 }
-
-// Identify gives the log's id. A log without one gets one.
-func (e *Engine) Identify(ctx context.Context) (id string, err error) {
-	for tries := e.Conflicts.begin(ctx); ; {
-		if id, err := e.Log.Identity(ctx); id != "" || err != nil {
-			return id, err
-		}
-		meta := eventlog.Meta{Job: "setup", Command: uuid.New(), Step: uuid.New(), At: e.Now()}
-		_, _, err = e.Log.Append(ctx, eventlog.IdentityStream, eventlog.None, meta,
-			[]any{eventlog.Identified{Log: uuid.NewString()}})
-		if err != nil && (!errors.Is(err, eventlog.ErrMoved) || !tries.wait(ctx)) {
-			return "", err
-		}
-	}
-}

@@ -247,7 +247,7 @@ func TestIdentify_gives_a_log_one_id(t *testing.T) {
 	ids := make(chan string, 4)
 	for range cap(ids) {
 		go func() {
-			id, err := r.other().Identify(context.WithoutCancel(t.Context()))
+			id, err := r.other().Identify(context.WithoutCancel(t.Context()), "a")
 			if err != nil {
 				t.Error(err)
 			}

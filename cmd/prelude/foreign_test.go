@@ -295,23 +295,6 @@ func (r *rig) firstOrg(n *nodeRig) string {
 	return ""
 }
 
-// TestSecondInstallation: another database and another master key on a store that holds a log of Prelude.
-func TestSecondInstallation(t *testing.T) {
-	t.Parallel()
-	n := newNodeRig(t)
-	first := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
-	first.serve("--eventstore", n.address)
-	first.stop()
-	id, err := (&eventlog.Log{Store: n.store}).Identity(t.Context())
-	if err != nil || id == "" {
-		t.Fatalf("%q: %v", id, err)
-	}
-	second := &rig{t: t, data: t.TempDir(), dsn: pgtest.Database(t)}
-	_, err = second.command("serve", "--listen", "127.0.0.1:0", "--eventstore", n.address)
-	refused(t, err, "already holds a log of Prelude, with the id "+id, "the vault is empty and the log is not",
-		"another installation needs an event store of its own")
-}
-
 // TestScavengedStore: others' events came first, and were removed for good; the log begins in the middle.
 func TestScavengedStore(t *testing.T) {
 	t.Parallel()

@@ -156,13 +156,16 @@ func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 	p.onClose(func() error { p.models.Close(); return nil })
 	p.engine = commands.NewEngine(p.log, p.models, logger)
 	p.engine.Snapshots = postgres.Snapshots{Pool: p.pool}
-	if p.logID, err = p.engine.Identify(ctx); err != nil {
+	if p.logID, err = p.engine.Identify(ctx, p.vault.Installation()); err != nil {
 		return p, fmt.Errorf("identify the log: %w", err)
 	}
 	if err := postgres.Belongs(ctx, p.dsn, p.logID); err != nil {
 		return p, err
 	}
-	return p, p.compareVault(ctx)
+	if err := p.compareVault(ctx); err != nil {
+		return p, err
+	}
+	return p, p.engine.Own(ctx, p.vault.Installation())
 }
 
 // databaseFile tells other commands on this folder where the Postgres that Prelude runs answers.

@@ -59,6 +59,9 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	if err == nil {
 		err = p.takePlace(ctx, true)
 	}
+	if err == nil {
+		err = p.ownLog(ctx)
+	}
 	if err != nil {
 		return errors.Join(err, p.Close())
 	}
@@ -87,14 +90,34 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	return errors.Join(err, p.Close())
 }
 
+// ownLog refuses the log of another installation, where there is a vault to tell by: to adopt it were to serve what nobody
+// here has the keys of.
+func (p *parts) ownLog(ctx context.Context) error {
+	fresh, err := vault.Fresh(ctx, p.pool)
+	if err != nil {
+		return fmt.Errorf("look at the vault: %w", err)
+	}
+	if fresh {
+		p.logID, err = p.log.Identity(ctx)
+		return err
+	}
+	if err := p.openVault(ctx, true); err != nil {
+		return err
+	}
+	p.logID, err = commands.NewEngine(p.log, nil, p.logger).Identify(ctx, p.vault.Installation())
+	return err
+}
+
 // adopt makes the database that of this log, if it was of another, as after a restore. What it keeps besides the
 // vault was of the other log.
 func adopt(ctx context.Context, p *parts, s streams) error {
-	id, err := commands.NewEngine(p.log, nil, p.logger).Identify(ctx)
-	if err != nil {
-		return fmt.Errorf("identify the log: %w", err)
+	if p.logID == "" {
+		var err error
+		if p.logID, err = commands.NewEngine(p.log, nil, p.logger).Identify(ctx, ""); err != nil {
+			return fmt.Errorf("identify the log: %w", err)
+		}
 	}
-	changed, err := postgres.Adopt(ctx, p.dsn, id)
+	changed, err := postgres.Adopt(ctx, p.dsn, p.logID)
 	if changed {
 		fmt.Fprintln(s.out, "the database was of another log and is of this one now; its vault was kept")
 	}

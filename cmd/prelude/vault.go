@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"prelude/commands"
 	"prelude/internal/vault"
 )
 
@@ -117,6 +118,9 @@ func (c vaultGiveUpCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 				return err
 			}
 			if err := p.vault.GiveUp(ctx, lacking); err != nil {
+				return err
+			}
+			if err := commands.NewEngine(p.log, nil, p.logger).Own(ctx, p.vault.Installation()); err != nil {
 				return err
 			}
 			what = "were lacking, and are marked as destroyed"

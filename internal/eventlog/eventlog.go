@@ -158,6 +158,15 @@ func (l *Log) Identity(ctx context.Context) (string, error) {
 
 // Identities are the log's id and those that it had before it was restored or copied, the newest first.
 func (l *Log) Identities(ctx context.Context) (ids []string, err error) {
+	all, err := l.Identified(ctx)
+	for _, i := range all {
+		ids = append(ids, i.Log)
+	}
+	return ids, err
+}
+
+// Identified is all that the log says of itself, the newest first.
+func (l *Log) Identified(ctx context.Context) (all []Identified, err error) {
 	for rec, err := range l.Read(ctx, IdentityStream, Last, Backwards) {
 		if err != nil {
 			return nil, err
@@ -166,9 +175,9 @@ func (l *Log) Identities(ctx context.Context) (ids []string, err error) {
 		if !ok {
 			return nil, errIdentity
 		}
-		ids = append(ids, identified.Log)
+		all = append(all, identified)
 	}
-	return ids, nil
+	return all, nil
 }
 
 var errIdentity = errors.New("the log's identity stream holds something else")

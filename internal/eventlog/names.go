@@ -17,6 +17,8 @@ import (
 // those of another log.
 type Identified struct {
 	Log string `json:"log"`
+	// Installation names the vault that has the log's keys; empty: an earlier program wrote the event.
+	Installation string `json:"installation,omitempty"`
 }
 
 // names are the stored names of all events: noun, verb, version of the JSON. A name and what is

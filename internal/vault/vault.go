@@ -18,6 +18,7 @@ package vault
 import (
 	"context"
 	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"sync"
@@ -65,6 +66,12 @@ func Open(ctx context.Context, pool *pgxpool.Pool, master []byte) (*Vault, error
 // MasterMAC is an HMAC for names that must be found without a key of their own. It stays the same when the master
 // key is rotated.
 func (v *Vault) MasterMAC(purpose string, text []byte) []byte { return v.mac.MAC(purpose, text) }
+
+// Installation names the vault, and with it whose a log is. It stays the same when the master key is rotated, and in a
+// backup.
+func (v *Vault) Installation() string {
+	return hex.EncodeToString(v.MasterMAC("installation", nil)[:16])
+}
 
 // Forget drops all keys from memory: some were destroyed, perhaps by another process.
 func (v *Vault) Forget() {
