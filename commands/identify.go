@@ -10,10 +10,11 @@ import (
 	"prelude/internal/eventlog"
 )
 
-// ErrOtherInstallation: the event store holds the log of another installation, whose keys this one's vault does not have.
-var ErrOtherInstallation = errors.New("another installation needs an event store of its own. Where it is the same one, " +
-	"DATABASE_URL leads to the database of another; after a loss of the database put the vault's newest backup back " +
-	"with prelude vault restore")
+// ErrOtherInstallation: the event store holds the log of another installation, whose keys this one's vault does not
+// have.
+var ErrOtherInstallation = errors.New("another installation needs an event store of its own. Where it is the same " +
+	"one, DATABASE_URL leads to the database of another; after a loss of the database put the vault's newest backup " +
+	"back with prelude vault restore")
 
 // Identify gives the log's id. A log without one gets one, with the name of the installation whose it is. Error:
 // [ErrOtherInstallation].
@@ -40,7 +41,8 @@ func (e *Engine) Own(ctx context.Context, installation string) error {
 		if err != nil || len(all) == 0 || ownerOf(all) == installation {
 			return err
 		}
-		err = e.identified(ctx, eventlog.Revision(len(all)-1), eventlog.Identified{Log: all[0].Log, Installation: installation})
+		ours := eventlog.Identified{Log: all[0].Log, Installation: installation}
+		err = e.identified(ctx, eventlog.Revision(len(all)-1), ours)
 		if err == nil || !errors.Is(err, eventlog.ErrMoved) || !tries.wait(ctx) {
 			return err
 		}

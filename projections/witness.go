@@ -99,8 +99,9 @@ func (e *Engine) holds(ctx context.Context, at mark) error {
 	return recognise(ctx, e.Log, at.last)
 }
 
-// same refuses what comes after an outage from another log than before it: a store may have been put back meanwhile, and
-// have grown past what was passed, with events of others. It waits while the store does not tell. Error: [ErrAhead].
+// same refuses what comes after an outage from another log than before it: a store may have been put back meanwhile,
+// and have grown past what was passed, with events of others. It waits while the store does not tell. Error:
+// [ErrAhead].
 func (e *Engine) same(ctx context.Context, r Reader) error {
 	for pause := firstRetry; ; pause = min(2*pause, mostRetry) {
 		at, err := e.checkpoint(ctx, r)

@@ -90,8 +90,8 @@ func dropBuilt(ctx context.Context, cfg *Config, s streams) error {
 	return errors.Join(err, p.Close())
 }
 
-// ownLog refuses the log of another installation, where there is a vault to tell by: to adopt it were to serve what nobody
-// here has the keys of.
+// ownLog refuses the log of another installation, where there is a vault to tell by: to adopt it were to serve what
+// nobody here has the keys of.
 func (p *parts) ownLog(ctx context.Context) error {
 	fresh, err := vault.Fresh(ctx, p.pool)
 	if err != nil {
