@@ -74,7 +74,7 @@ func (h Sessions) branch(ctx context.Context, from session.Session, id domain.Se
 		return b, err
 	}
 	t.plan.Refuse = false
-	err = h.unchanged(ctx, func(bool) error { return h.carry(ctx, &b, t.plan, cmd.Through, m) })
+	err = eventlog.Unchanged(ctx, func(bool) error { return h.carry(ctx, &b, t.plan, cmd.Through, m) })
 	return b, err
 }
 

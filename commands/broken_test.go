@@ -95,7 +95,7 @@ func TestFolds_pass_over_no_gap(t *testing.T) {
 	t.Parallel()
 	for fold, of := range folds() {
 		for way, broken := range ways() {
-			for _, times := range []int{1, rereads - 1, 1000} {
+			for _, times := range []int{1, eventlog.Rereads - 1, 1000} {
 				t.Run(fmt.Sprintf("%s, %s %d times", fold, way, times), func(t *testing.T) {
 					t.Parallel()
 					synctest.Test(t, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestFolds_pass_over_no_gap(t *testing.T) {
 						}
 						store.breaks(eventlog.SessionStream(acme, s), times, broken)
 						err := of(e, s, first.Reply)
-						if times < rereads && err != nil || times >= rereads && !errors.Is(err, eventlog.ErrChanged) {
+						if times < eventlog.Rereads && err != nil || times >= eventlog.Rereads && !errors.Is(err, eventlog.ErrChanged) {
 							t.Errorf("got %v", err)
 						}
 					})

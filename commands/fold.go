@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -51,7 +50,7 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 		}
 	}
 	cold := !cached
-	err := e.unchanged(ctx, func(again bool) (err error) {
+	err := eventlog.Unchanged(ctx, func(again bool) (err error) {
 		if again { // what was kept of it, here or as a snapshot, may be of another past
 			e.cache.states.Invalidate(stream)
 			f, cold = folded[S]{Revision: eventlog.None}, false
@@ -67,21 +66,6 @@ func load[S evolver[S, E], E any](ctx context.Context, e *Engine, stream eventlo
 		e.cache.put(stream, f.Revision, f, f.size())
 	}
 	return f, nil
-}
-
-// rereads is how often a stream is read that changes while it is read.
-const rereads = 4
-
-// unchanged lets fn read a stream, and read it again from the start while that is deleted or cut meanwhile, a few
-// times. The last error is given as it is: such a stream is unavailable.
-func (e *Engine) unchanged(ctx context.Context, fn func(again bool) error) error {
-	tries := e.Conflicts.begin(ctx)
-	for n := 1; ; n++ {
-		err := fn(n > 1)
-		if !errors.Is(err, eventlog.ErrChanged) || n == rereads || !tries.wait(ctx) {
-			return err
-		}
-	}
 }
 
 // replay folds what came after f, of which nothing may be missing. Where there is much of it and nothing was in

@@ -86,7 +86,7 @@ func (h Presets) Edit(ctx context.Context, cmd EditPreset, meta Meta) (Preset, e
 			return events, err
 		})
 	if err == nil && left.Replayed {
-		err = h.unchanged(ctx, func(bool) (err error) {
+		err = eventlog.Unchanged(ctx, func(bool) (err error) {
 			from, to, err = h.moved(ctx, left.State, meta.Step("edit"))
 			return err
 		})

@@ -180,7 +180,7 @@ func (e *Engine) endOf(ctx context.Context, stream eventlog.Stream, reply domain
 		end.Position = at
 		return end, nil
 	}
-	err = e.unchanged(ctx, func(bool) (err error) {
+	err = eventlog.Unchanged(ctx, func(bool) (err error) {
 		end, err = e.recorded(ctx, stream, reply, meta)
 		return err
 	})

@@ -226,7 +226,7 @@ func (h Sessions) variablesOf(ctx context.Context, s session.Session) (preset.Va
 // history begins a request and gives it the session's texts, newest first, until it has enough.
 func (h Sessions) history(ctx context.Context, s session.Session, plan receipt.Plan) (b *receipt.Builder, err error) {
 	stream, at := eventlog.SessionStream(s.Org, s.ID), eventlog.Revision(s.Events-1)
-	err = h.unchanged(ctx, func(bool) error {
+	err = eventlog.Unchanged(ctx, func(bool) error {
 		if b, err = receipt.Start(plan); err != nil {
 			return err
 		}

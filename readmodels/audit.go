@@ -128,7 +128,7 @@ func (r *Reader) History(ctx context.Context, who domain.Principal, id domain.Pr
 // take reads at most n records of a stream, and opens what is under the org's key.
 func (r *Reader) take(ctx context.Context, s eventlog.Stream, from eventlog.Revision, dir eventlog.Direction,
 	n int) (records []eventlog.Record, err error) {
-	err = unchanged(ctx, func() error {
+	err = eventlog.Unchanged(ctx, func(bool) error {
 		records = nil
 		for rec, err := range r.Log.Read(ctx, s, from, dir) {
 			if err != nil {

@@ -101,7 +101,7 @@ func TestReads_pass_over_no_gap(t *testing.T) {
 			if how == "the first is left out" && name != "as of a time" {
 				continue // a list begins where it can
 			}
-			for _, times := range []int{1, rereads - 1, 1000} {
+			for _, times := range []int{1, eventlog.Rereads - 1, 1000} {
 				synctest.Test(t, func(t *testing.T) {
 					store := &broken{times: times, way: way}
 					r := &Reader{Log: &eventlog.Log{Store: store, Keys: &eventlogtest.Keys{}}}
@@ -115,8 +115,8 @@ func TestReads_pass_over_no_gap(t *testing.T) {
 						}
 					}
 					n, err := read(t.Context(), r)
-					if times < rereads && (err != nil || n != events) ||
-						times >= rereads && !errors.Is(err, eventlog.ErrChanged) {
+					if times < eventlog.Rereads && (err != nil || n != events) ||
+						times >= eventlog.Rereads && !errors.Is(err, eventlog.ErrChanged) {
 						t.Errorf("%s, %s %d times: %d events: %v", name, how, times, n, err)
 					}
 				})

@@ -179,7 +179,7 @@ func (a AsOf) includes(rec eventlog.Record) bool {
 // prefix reads the longest beginning of a stream that lies before a point: not found if there is none.
 func (r *Reader) prefix(ctx context.Context, s eventlog.Stream, as AsOf) (records []eventlog.Record, at Point,
 	err error) {
-	err = unchanged(ctx, func() (err error) {
+	err = eventlog.Unchanged(ctx, func(bool) (err error) {
 		records, at, err = r.prefixOnce(ctx, s, as)
 		return err
 	})
@@ -215,27 +215,6 @@ func (r *Reader) prefixOnce(ctx context.Context, s eventlog.Stream, as AsOf) (re
 		at.Revision, at.Position = rec.Revision, rec.Position
 	}
 	return records, at, nil
-}
-
-// How often, and after which pause, a stream is read that was deleted or cut while it was read.
-const (
-	rereads     = 4
-	rereadPause = 5 * time.Millisecond
-)
-
-// unchanged lets read read a stream, and again from where it began while that changes under it, a few times.
-func unchanged(ctx context.Context, read func() error) error {
-	for n := 1; ; n++ {
-		err := read()
-		if !errors.Is(err, eventlog.ErrChanged) || n == rereads {
-			return err
-		}
-		select {
-		case <-time.After(rereadPause):
-		case <-ctx.Done():
-			return err
-		}
-	}
 }
 
 type evolver[S, E any] interface{ Evolve(e E) S }

@@ -83,7 +83,7 @@ func (r *Reader) assembled(ctx context.Context, m Message) (assembled, error) {
 		at++ // the receipt follows the start of the reply, in the same append
 	}
 	var rec eventlog.Record
-	err := unchanged(ctx, func() (err error) {
+	err := eventlog.Unchanged(ctx, func(bool) (err error) {
 		rec, err = r.Log.One(ctx, m.stream(), at)
 		return err
 	})
