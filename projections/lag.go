@@ -17,11 +17,12 @@ type Lag struct {
 	Since  time.Time // when the first of them was stored; zero: there is none
 }
 
-// ErrNoPosition: a checkpoint is at a position that is none, as programs of before kept the one that a store gives before
-// the first event.
+// ErrNoPosition: a checkpoint is at a position that is none, as programs of before kept the one that a store gives
+// before the first event.
 var ErrNoPosition = errors.New("its position is none; prelude migrate mends it")
 
-// CheckpointOf is how far a reader is, and why it has stopped, if it has; false: it has not begun. Error: [ErrNoPosition].
+// CheckpointOf is how far a reader is, and why it has stopped, if it has; false: it has not begun. Error:
+// [ErrNoPosition].
 func CheckpointOf(ctx context.Context, conn *pgx.Conn, r Reader) (at eventlog.Position, stopped string, known bool,
 	err error) {
 	var pos int64

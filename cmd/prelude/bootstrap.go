@@ -14,8 +14,9 @@ import (
 	"prelude/internal/eventstore"
 )
 
-// bootstrap serves HTTP from the moment at which the port is taken. Until the server is built it answers probes alone, so
-// that nobody takes an instance that waits for a part for one that hangs; then the server answers, on the same connections.
+// bootstrap serves HTTP from the moment at which the port is taken. Until the server is built it answers probes alone:
+// else an instance that waits for a part could not be told from one that hangs. Then the server answers, on the same
+// connections.
 type bootstrap struct {
 	http    *http.Server
 	handler atomic.Pointer[http.Handler]

@@ -49,8 +49,10 @@ func (p *patient) versions() []projections.Reader {
 	return all
 }
 
-// reader notes how far a reader is. One that is behind is watched until it moves, or until it has had enough time for that.
-func (p *patient) reader(ctx context.Context, conn *pgx.Conn, r projections.Reader, enough time.Time, f *finding) error {
+// reader notes how far a reader is. One that is behind is watched until it moves, or until it has had enough time for
+// that.
+func (p *patient) reader(ctx context.Context, conn *pgx.Conn, r projections.Reader, enough time.Time, f *finding,
+) error {
 	first, begun, err := p.lag(ctx, conn, r)
 	if err != nil {
 		return err

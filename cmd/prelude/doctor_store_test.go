@@ -127,7 +127,6 @@ func TestDoctorOfAMood(t *testing.T) {
 	t.Parallel()
 	embedded(t)
 	r := start(t)
-	script, doctor := r.played(t)
 	const mute, elsewhere = "the event store takes connections and does not answer", "the event store's node handles no calls"
 	silent := func(c storetest.Call) storetest.Part { return storetest.Part{Silent: map[storetest.Call]bool{c: true}} }
 	ends := func(c storetest.Call, code codes.Code, text string) storetest.Part {
@@ -146,18 +145,22 @@ func TestDoctorOfAMood(t *testing.T) {
 		"reads are late":             {ends(storetest.Read, codes.DeadlineExceeded, "Timeout"), mute, false},
 		"its connections are closed": {ends(storetest.Read, codes.Unavailable, "closing"), "ends each connection", false},
 	} {
-		script.Play(c.part)
-		began := time.Now()
-		out, err := doctor()
-		inTime(t, name, time.Since(began), doctorPatience+time.Second)
-		if err == nil || strings.Contains(out, "it may not") || strings.Contains(out, "rpc error") ||
-			strings.Count(out, "wrong") != 1 || strings.Contains(out, "-      reader views") == c.readable {
-			t.Errorf("%s: %v\n%s", name, err, out)
-		}
-		contains(t, out, "wrong  event store (PRELUDE_EVENTSTORE): ", c.says,
-			"event store's rights: not looked at: the event store does not answer")
-		if !c.readable {
-			contains(t, out, "reader views: not looked at: the event store does not answer")
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script, doctor := r.played(t)
+			script.Play(c.part)
+			began := time.Now()
+			out, err := doctor()
+			inTime(t, "the doctor", time.Since(began), doctorPatience+time.Second)
+			if err == nil || strings.Contains(out, "it may not") || strings.Contains(out, "rpc error") ||
+				strings.Count(out, "wrong") != 1 || strings.Contains(out, "-      reader views") == c.readable {
+				t.Errorf("%v\n%s", err, out)
+			}
+			contains(t, out, "wrong  event store (PRELUDE_EVENTSTORE): ", c.says,
+				"event store's rights: not looked at: the event store does not answer")
+			if !c.readable {
+				contains(t, out, "reader views: not looked at: the event store does not answer")
+			}
+		})
 	}
 }

@@ -226,7 +226,8 @@ func (h *healthChecks) askStore(ctx context.Context) verdict {
 	return verdict{}
 }
 
-// roleTold is the role of a node as answers have it. A replica that only reads follows, as far as callers are concerned.
+// roleTold is the role of a node as answers have it. A replica, which only reads, follows as far as callers are
+// concerned.
 func roleTold(r eventstore.Role) string {
 	if r == eventstore.Replica {
 		r = eventstore.Follower

@@ -84,7 +84,7 @@ func (h *healthChecks) behind(ctx context.Context, p readmodels.Projection) (eve
 	return events, err == nil || events > 0
 }
 
-// judge says how a reader is, and what is to be remembered of it. While it is not known whether there is something for it,
+// judge says how a reader is, and what is to be remembered of it. While nobody knows whether there is something for it,
 // what was known before holds.
 func (s standing) judge(p readmodels.Projection, behind int, known bool, now time.Time, patience time.Duration,
 ) (api.ReaderHealth, standing) {

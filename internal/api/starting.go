@@ -8,8 +8,8 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// Starting answers while the server is being built: that the process lives, that it is not ready and why, and to all else
-// that the same request is to be sent again.
+// Starting answers while the server is being built: that the process lives, that it is not ready and why, and to all
+// else that the same request is to be sent again.
 func Starting(version string, health func(context.Context) Health, logger *slog.Logger) http.Handler {
 	s := &Server{Version: version, Health: health, Logger: logger}
 	mux := chi.NewMux()
