@@ -167,10 +167,14 @@ func (p *probe) state() (api.WrongPart, bool) {
 func (h *healthChecks) Picture(ctx context.Context) api.Health {
 	late := time.NewTimer(pictureWithin)
 	defer late.Stop()
+	var rounds []<-chan struct{}
+	for _, p := range h.probes { // all are told before one is waited for: that one may hang
+		rounds = append(rounds, p.next())
+	}
 wait:
-	for _, p := range h.probes {
+	for _, round := range rounds {
 		select {
-		case <-p.next():
+		case <-round:
 		case <-late.C:
 			break wait
 		case <-ctx.Done():
