@@ -109,6 +109,7 @@ func (r *rig) goesOn(release func(), out *buffer) {
 	r.t.Helper()
 	var all sync.WaitGroup
 	var starting, served atomic.Int64
+	url := r.url // ready notes it again
 	over := make(chan struct{})
 	for _, path := range []string{"/readyz", "/v1/me", "/healthz"} {
 		client := &http.Client{Transport: &http.Transport{MaxConnsPerHost: 1}}
@@ -120,7 +121,7 @@ func (r *rig) goesOn(release func(), out *buffer) {
 					last = true
 				default:
 				}
-				resp, err := client.Get(r.url + path)
+				resp, err := client.Get(url + path)
 				if err != nil {
 					r.t.Errorf("%s: %v", path, err)
 					return
