@@ -22,20 +22,26 @@ const (
 	progressEvery  = 50 * time.Millisecond
 )
 
-// readers says how far each reader of this program's versions is; unseen is why they are not looked at, or empty. Those
-// that are behind are watched side by side in time: all of them for as long as one.
+// readers says how far each reader of this program's versions is; unseen is why they are not looked at, or empty. All
+// are asked before any that is behind is watched: so each has as long to make progress.
 func (p *patient) readers(ctx context.Context, conn *pgx.Conn, unseen string) []finding {
-	var all []finding
-	enough := time.Now().Add(progressWithin)
-	for _, r := range p.versions() {
-		f := finding{part: "reader " + r.Name, unseen: unseen, mend: "see prelude projections, and the log of its owner"}
+	versions := p.versions()
+	all, first := make([]finding, len(versions)), make([]reached, len(versions))
+	for i, r := range versions {
+		all[i] = finding{part: "reader " + r.Name, unseen: unseen,
+			mend: "see prelude projections, and the log of its owner"}
 		if unseen == "" {
-			f.err = p.reader(ctx, conn, r, enough, &f)
+			first[i], all[i].err = p.lag(ctx, conn, r)
 		}
-		if errors.Is(f.err, projections.ErrNoPosition) {
-			f.mend = "run prelude migrate"
+	}
+	enough := time.Now().Add(progressWithin)
+	for i, r := range versions {
+		if unseen == "" && all[i].err == nil {
+			all[i].err = p.watch(ctx, conn, r, first[i], enough, &all[i])
 		}
-		all = append(all, f)
+		if errors.Is(all[i].err, projections.ErrNoPosition) {
+			all[i].mend = "run prelude migrate"
+		}
 	}
 	return all
 }
@@ -49,66 +55,68 @@ func (p *patient) versions() []projections.Reader {
 	return all
 }
 
-// reader notes how far a reader is. One that is behind is watched until it moves, or until it has had enough time for
-// that.
-func (p *patient) reader(ctx context.Context, conn *pgx.Conn, r projections.Reader, enough time.Time, f *finding,
-) error {
-	first, begun, err := p.lag(ctx, conn, r)
+// watch notes how far a reader was at first. One that is behind is watched until it has moved, or until it has had
+// enough time for that.
+func (p *patient) watch(ctx context.Context, conn *pgx.Conn, r projections.Reader, first reached, enough time.Time,
+	f *finding) error {
+	f.note = "it has not begun"
+	if first.begun {
+		f.note = fmt.Sprintf("at %d, behind %d events", first.at, first.events)
+	}
+	if first.events == 0 {
+		return nil
+	}
+	served, err := postgres.Serving(ctx, conn)
 	if err != nil {
 		return err
 	}
-	f.note = "it has not begun"
-	if begun {
-		f.note = fmt.Sprintf("at %d, behind %d events", first.at, first.events)
+	if !served {
+		f.idle = true
+		f.note += "; no server runs, and the next one goes on there"
+		return nil
 	}
-	for now := first; now.events > 0 && now.at == first.at; {
-		served, err := postgres.Serving(ctx, conn)
+	for {
+		late := time.Now().After(enough) // before it is asked, so that it is asked once more after that
+		now, err := p.lag(ctx, conn, r)
 		switch {
 		case err != nil:
 			return err
-		case !served && begun:
-			f.idle = true
-			f.note += "; no server runs, and the next one goes on there"
+		case now.events == 0 || now.at != first.at:
 			return nil
-		case !served:
-			return nil
-		case time.Now().After(enough):
-			return fmt.Errorf("it stands still at %d, behind %d events", first.at, first.events)
+		case late:
+			return fmt.Errorf("it stands still at %d, behind %d events", now.at, now.events)
 		}
 		select {
 		case <-time.After(progressEvery):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if now, _, err = p.lag(ctx, conn, r); err != nil {
-			return err
-		}
 	}
-	return nil
 }
 
 // reached is how far a reader is, and how many events it is behind.
 type reached struct {
 	at     eventlog.Position
 	events int
+	begun  bool // false: all that there is for it is to come
 }
 
-// lag asks the database and the log; false: the reader has not begun, and all that there is for it is to come.
-func (p *patient) lag(ctx context.Context, conn *pgx.Conn, r projections.Reader) (reached, bool, error) {
+// lag asks the database and the log.
+func (p *patient) lag(ctx context.Context, conn *pgx.Conn, r projections.Reader) (reached, error) {
 	at, stopped, begun, err := projections.CheckpointOf(ctx, conn, r)
 	switch {
 	case err != nil:
-		return reached{}, false, err
+		return reached{}, err
 	case stopped != "":
-		return reached{}, false, errors.New("it has stopped: " + stopped)
+		return reached{}, errors.New("it has stopped: " + stopped)
 	}
 	end, err := p.log.End(ctx)
 	if err == nil && at > end {
 		err = projections.ErrAhead
 	}
 	if err != nil {
-		return reached{}, false, err
+		return reached{}, err
 	}
 	lag, err := projections.Behind(ctx, p.log, r, at, doctorLag)
-	return reached{at, lag.Events}, begun, err
+	return reached{at, lag.Events, begun}, err
 }
