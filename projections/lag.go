@@ -17,7 +17,12 @@ type Lag struct {
 	Since  time.Time // when the first of them was stored; zero: there is none
 }
 
-// CheckpointOf is how far a reader is, and why it has stopped, if it has; false: it has not begun.
+// ErrNoPosition: a checkpoint is at a position that is none, as programs of before kept the one that a store gives
+// before the first event.
+var ErrNoPosition = errors.New("its position is none; prelude migrate mends it")
+
+// CheckpointOf is how far a reader is, and why it has stopped, if it has; false: it has not begun. Error:
+// [ErrNoPosition].
 func CheckpointOf(ctx context.Context, conn *pgx.Conn, r Reader) (at eventlog.Position, stopped string, known bool,
 	err error) {
 	var pos int64
@@ -28,6 +33,8 @@ func CheckpointOf(ctx context.Context, conn *pgx.Conn, r Reader) (at eventlog.Po
 		return 0, "", false, nil
 	case err != nil:
 		return 0, "", false, fmt.Errorf("ask how far %s is: %w", r.Name, err)
+	case pos < 0:
+		return 0, "", false, ErrNoPosition
 	}
 	return eventlog.Position(pos), stopped, true, nil
 }

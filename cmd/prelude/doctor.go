@@ -28,6 +28,7 @@ type finding struct {
 	err    error
 	mend   string
 	unseen string // why it was not looked at; of such a part nothing is said to be well or wrong
+	idle   bool   // it does nothing now, as it should: it is neither well nor wrong
 }
 
 var errUnwell = errors.New("something is wrong: see above")
@@ -69,6 +70,8 @@ func (f finding) write(out io.Writer) {
 	switch {
 	case f.unseen != "":
 		fmt.Fprintf(out, "-      %s: not looked at: %s\n", f.part, f.unseen)
+	case f.err == nil && f.idle:
+		fmt.Fprintf(out, "-      %s: %s\n", f.part, f.note)
 	case f.err == nil:
 		fmt.Fprintln(out, strings.TrimSuffix("ok     "+f.part+": "+f.note, ": "))
 	default:

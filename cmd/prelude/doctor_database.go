@@ -72,7 +72,11 @@ func (p *patient) inside(ctx context.Context, dsn string, f finding) []finding {
 		return []finding{f, tables, key}
 	}
 	all := []finding{f, tables, p.wall(ctx, conn), p.vault(ctx, conn), p.belongs(ctx, conn)}
-	return append(all, p.readers(ctx, conn)...)
+	unseen := p.unread
+	if tables.err != nil {
+		unseen = "the tables are not of this program's version"
+	}
+	return append(all, p.readers(ctx, conn, unseen)...)
 }
 
 // login looks whether the pool's own login answers, where there is one.
@@ -209,40 +213,4 @@ func (p *patient) belongs(ctx context.Context, conn *pgx.Conn) finding {
 		f.note = "its id is " + id + ", from which the database was built"
 	}
 	return f
-}
-
-// doctorLag is how many events are counted that a reader has not applied.
-const doctorLag = 1000
-
-// readers says how far each reader of this program's versions is.
-func (p *patient) readers(ctx context.Context, conn *pgx.Conn) (all []finding) {
-	for _, r := range append(projections.Kept(), projections.OutReader(nil)) {
-		f := finding{part: "reader " + r.Name, unseen: p.unread, mend: "see prelude projections, and the log of its owner"}
-		if p.log != nil {
-			f.note, f.err = p.reader(ctx, conn, r)
-		}
-		all = append(all, f)
-	}
-	return all
-}
-
-func (p *patient) reader(ctx context.Context, conn *pgx.Conn, r projections.Reader) (note string, err error) {
-	at, stopped, known, err := projections.CheckpointOf(ctx, conn, r)
-	switch {
-	case err != nil:
-		return "", err
-	case !known:
-		return "it has not begun", nil
-	case stopped != "":
-		return "", errors.New("it has stopped: " + stopped)
-	}
-	end, err := p.log.End(ctx)
-	if err == nil && at > end {
-		err = projections.ErrAhead
-	}
-	if err != nil {
-		return "", err
-	}
-	lag, err := projections.Behind(ctx, p.log, r, at, doctorLag)
-	return fmt.Sprintf("at %d, behind %d events", at, lag.Events), err
 }

@@ -65,25 +65,41 @@ func (p *patient) examine(ctx context.Context, f finding, cfg eventstore.Config)
 		f.err, f.mend, rights.unseen = storeSays(why), mendOf(why, f.mend), p.unread
 		return []finding{f, rights}
 	}
-	rights.unseen = ""
-	readable := true
+	if e.Fault != nil {
+		f.err, f.mend = storeSays(e.Fault), mendOf(e.Fault, "look after the event store")
+	}
+	p.judgeRights(e, &rights)
+	return []finding{f, rights}
+}
+
+// judgeRights names the rights that are missing, and says whether the log can be read. What the store did not answer is
+// its own fault and says nothing of rights: it is told of the store.
+func (p *patient) judgeRights(e eventstore.Examination, rights *finding) {
+	readable, refused := true, false
 	var may []string
 	for _, r := range e.Rights {
-		if r.Err == nil {
+		if r.May() {
 			may = append(may, r.What)
 			continue
 		}
-		readable = readable && !strings.HasPrefix(r.What, "read")
-		rights.err = errors.Join(rights.err, fmt.Errorf("it may not %s: %w", r.What, storeSays(r.Err)))
-		rights.mend = mendOf(r.Err, "look after the store")
+		reads := strings.HasPrefix(r.What, "read")
+		readable = readable && !reads
+		if r.Err != nil {
+			refused = refused || reads
+			rights.err = errors.Join(rights.err, fmt.Errorf("it may not %s: %w", r.What, storeSays(r.Err)))
+			rights.mend = mendOf(r.Err, "give the store's user its rights: docs/operations.md lists the least it needs")
+		}
 	}
 	rights.note = "it may " + strings.Join(may, ", ")
-	if readable {
+	if e.Fault == nil || rights.err != nil {
+		rights.unseen = ""
+	}
+	switch {
+	case readable:
 		p.log, p.unread = &eventlog.Log{Store: p.store}, ""
-	} else {
+	case refused:
 		p.unread = "the event store does not let it be read"
 	}
-	return []finding{f, rights}
 }
 
 // refusedAll is why every call was refused, where it is one reason; nil: some were not, or for other reasons.

@@ -82,19 +82,85 @@ func TestDoctorOfAStore(t *testing.T) {
 	})
 }
 
-// TestDoctorNamesTheMissingRight tries each.
+// played is a script before the store of a server, and how a doctor is called on it.
+func (r *rig) played(t *testing.T) (*storetest.Script, func() (string, error)) {
+	t.Helper()
+	script := storetest.NewScript(t, filepath.Join(r.data, "node.sock"))
+	return script, func() (string, error) {
+		return r.doctor("--database-url", r.dsn, "--eventstore", plainly(script.Addr))
+	}
+}
+
+// TestDoctorNamesTheMissingRight has each right missing alone: that one is named, and no other.
 func TestDoctorNamesTheMissingRight(t *testing.T) {
 	t.Parallel()
 	embedded(t)
 	r := start(t)
-	script := storetest.NewScript(t, filepath.Join(r.data, "node.sock"))
-	refuse := status.Error(codes.PermissionDenied, "Access Denied")
-	for call, says := range map[storetest.Call]string{storetest.Batch: "it may not append", storetest.Read: "it may not read $all"} {
-		script.Play(storetest.Part{Refuse: map[storetest.Call]error{call: refuse}})
-		out, err := r.doctor("--database-url", r.dsn, "--eventstore", "esdb://"+script.Addr+"?tls=false")
-		if err == nil {
-			t.Errorf("it finds nothing:\n%s", out)
+	script, doctor := r.played(t)
+	denied := status.Error(codes.PermissionDenied, "Access Denied")
+	readOf := func(name func(stream string) bool) storetest.Part {
+		return storetest.Part{RefuseRead: func(stream string) error {
+			if name(stream) {
+				return denied
+			}
+			return nil
+		}}
+	}
+	metadata := func(stream string) bool { return strings.HasPrefix(stream, "$$") }
+	for right, part := range map[string]storetest.Part{
+		"append":                 {Refuse: map[storetest.Call]error{storetest.Batch: denied}},
+		"read $all":              readOf(func(stream string) bool { return stream == "$all" }),
+		"read streams":           readOf(func(stream string) bool { return stream != "$all" && !metadata(stream) }),
+		"read streams' metadata": readOf(metadata),
+	} {
+		script.Play(part)
+		out, err := doctor()
+		if err == nil || strings.Count(out, "it may not") != 1 || strings.Count(out, "wrong") != 1 {
+			t.Errorf("%s: %v\n%s", right, err, out)
 		}
-		contains(t, out, "wrong  event store's rights: "+says)
+		contains(t, out, "wrong  event store's rights: it may not "+right+": ")
+	}
+}
+
+// TestDoctorOfAMood: what a store does not answer to anybody is its fault, and no right that is missing.
+func TestDoctorOfAMood(t *testing.T) {
+	t.Parallel()
+	embedded(t)
+	r := start(t)
+	const mute, elsewhere = "the event store takes connections and does not answer", "the event store's node handles no calls"
+	silent := func(c storetest.Call) storetest.Part { return storetest.Part{Silent: map[storetest.Call]bool{c: true}} }
+	ends := func(c storetest.Call, code codes.Code, text string) storetest.Part {
+		return storetest.Part{Refuse: map[storetest.Call]error{c: status.Error(code, text)}}
+	}
+	for name, c := range map[string]struct {
+		part     storetest.Part
+		says     string
+		readable bool
+	}{
+		"it takes no appends":        {storetest.Part{NotHandled: "Server Is Not Ready", Appends: true}, elsewhere, true},
+		"it is not ready":            {storetest.Part{NotHandled: "Server Is Not Ready"}, elsewhere, false},
+		"it is too busy for reads":   {ends(storetest.Read, codes.Unavailable, "Server Is Too Busy"), elsewhere, false},
+		"appends get no answer":      {silent(storetest.Batch), mute, true},
+		"reads get no answer":        {silent(storetest.Read), mute, false},
+		"reads are late":             {ends(storetest.Read, codes.DeadlineExceeded, "Timeout"), mute, false},
+		"its connections are closed": {ends(storetest.Read, codes.Unavailable, "closing"), "ends each connection", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script, doctor := r.played(t)
+			script.Play(c.part)
+			began := time.Now()
+			out, err := doctor()
+			inTime(t, "the doctor", time.Since(began), doctorPatience+time.Second)
+			if err == nil || strings.Contains(out, "it may not") || strings.Contains(out, "rpc error") ||
+				strings.Count(out, "wrong") != 1 || strings.Contains(out, "-      reader views") == c.readable {
+				t.Errorf("%v\n%s", err, out)
+			}
+			contains(t, out, "wrong  event store (PRELUDE_EVENTSTORE): ", c.says,
+				"event store's rights: not looked at: the event store does not answer")
+			if !c.readable {
+				contains(t, out, "reader views: not looked at: the event store does not answer")
+			}
+		})
 	}
 }

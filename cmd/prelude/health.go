@@ -10,7 +10,6 @@ import (
 	"prelude/internal/eventstore"
 	"prelude/internal/postgres"
 	"prelude/projections"
-	"prelude/readmodels"
 )
 
 // healthChecks keep one picture of the parts, which is refreshed beside the requests that ask for it: each part by a
@@ -19,9 +18,11 @@ type healthChecks struct {
 	server *server
 	probes []*probe
 
-	mu      sync.Mutex
-	readers []api.ReaderHealth
-	stalled map[string]stall
+	stalledAfter time.Duration // as the constant, but in tests
+
+	mu       sync.Mutex
+	readers  []api.ReaderHealth
+	standing map[string]standing // by readers
 }
 
 const (
@@ -37,44 +38,60 @@ const (
 	mostBehind = 1000
 )
 
+// startingOrStopping is why a server is not ready whose parts are well.
+const startingOrStopping = "starting or stopping"
+
+// Why a part is away that does not answer, or not in time.
+const (
+	databaseAway   = "the database does not answer"
+	readersUnknown = "how the readers are is not known"
+	indexAway      = "OpenSearch does not answer: Postgres searches"
+)
+
 // probe is what is known of a part.
 type probe struct {
 	part  string
 	fatal bool   // without it this instance cannot answer
 	away  string // the reason where the part does not answer in time
-	ask   func(context.Context) string
+	ask   func(context.Context) verdict
 
 	mu     sync.Mutex
-	began  time.Time // of the question under way; zero: there is none
-	reason string    // what is wrong; empty: nothing
-	since  time.Time
+	began  time.Time     // of the question under way; zero: there is none
+	wrong  verdict       // of the last question
+	since  time.Time     // since when something is wrong
 	round  chan struct{} // closed when the next answer is there
 	wanted chan struct{} // told that somebody wants to know
 }
 
+// verdict is what a question found.
+type verdict struct {
+	reason string // what is wrong; empty: nothing
+	fatal  bool   // because of it this instance cannot answer, whatever else holds of the part
+}
+
 func newHealthChecks(s *server) *healthChecks {
-	h := &healthChecks{server: s, stalled: map[string]stall{}}
-	add := func(part, away string, fatal bool, ask func(context.Context) string) {
+	h := &healthChecks{server: s, stalledAfter: stalledAfter, standing: map[string]standing{}}
+	add := func(part, away string, fatal bool, ask func(context.Context) verdict) {
 		h.probes = append(h.probes, &probe{part: part, fatal: fatal, away: away, ask: ask,
 			round: make(chan struct{}), wanted: make(chan struct{}, 1)})
 	}
 	add(storePart, "the event store does not answer", true, h.askStore)
-	add("database", "the database does not answer", true, func(ctx context.Context) string {
+	add("database", databaseAway, true, func(ctx context.Context) verdict {
 		if postgres.Ready(ctx, s.pool) != nil {
-			return "the database does not answer"
+			return verdict{reason: databaseAway}
 		}
-		return ""
+		return verdict{}
 	})
-	add("readers", "how the readers are is not known", false, h.askReaders)
+	add("readers", readersUnknown, false, h.askReaders)
 	if s.index != nil {
-		add("search", "OpenSearch does not answer: Postgres searches", false, func(ctx context.Context) string {
+		add("search", indexAway, false, func(ctx context.Context) verdict {
 			switch {
 			case s.index.Ready(ctx) != nil:
-				return "OpenSearch does not answer: Postgres searches"
+				return verdict{reason: indexAway}
 			case !s.progress.Whole(projections.IndexReader):
-				return "the index is being built: Postgres searches"
+				return verdict{reason: "the index is being built: Postgres searches"}
 			}
-			return ""
+			return verdict{}
 		})
 	}
 	return h
@@ -111,15 +128,15 @@ func (p *probe) once(ctx context.Context) {
 	p.began = time.Now()
 	p.mu.Unlock()
 	asking, cancel := context.WithTimeout(ctx, probeWithin)
-	reason := p.ask(asking)
+	found := p.ask(asking)
 	cancel()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.began = time.Time{}
-	if reason != "" && p.reason == "" {
+	if found.reason != "" && p.wrong.reason == "" {
 		p.since = time.Now()
 	}
-	p.reason = reason
+	p.wrong = found
 	close(p.round)
 	p.round = make(chan struct{})
 }
@@ -135,12 +152,12 @@ func (p *probe) next() <-chan struct{} {
 	return p.round
 }
 
-// wrong is what is wrong with the part; false: nothing.
-func (p *probe) wrong() (api.WrongPart, bool) {
+// state is what is wrong with the part; false: nothing.
+func (p *probe) state() (api.WrongPart, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := api.WrongPart{Part: p.part, Reason: p.reason, Since: api.NewTime(p.since), Fatal: p.fatal}
-	if !p.began.IsZero() && time.Since(p.began) > probeWithin+pictureWithin && p.reason == "" {
+	w := api.WrongPart{Part: p.part, Reason: p.wrong.reason, Since: api.NewTime(p.since), Fatal: p.fatal || p.wrong.fatal}
+	if !p.began.IsZero() && time.Since(p.began) > probeWithin+pictureWithin && p.wrong.reason == "" {
 		w.Reason, w.Since = p.away, api.NewTime(p.began)
 	}
 	return w, w.Reason != ""
@@ -150,10 +167,14 @@ func (p *probe) wrong() (api.WrongPart, bool) {
 func (h *healthChecks) Picture(ctx context.Context) api.Health {
 	late := time.NewTimer(pictureWithin)
 	defer late.Stop()
+	var rounds []<-chan struct{}
+	for _, p := range h.probes { // all are told before one is waited for: that one may hang
+		rounds = append(rounds, p.next())
+	}
 wait:
-	for _, p := range h.probes {
+	for _, round := range rounds {
 		select {
-		case <-p.next():
+		case <-round:
 		case <-late.C:
 			break wait
 		case <-ctx.Done():
@@ -161,13 +182,13 @@ wait:
 		}
 	}
 	out := api.Health{Wrong: []api.WrongPart{}, Readers: []api.ReaderHealth{},
-		EventStore: api.StoreHealth{State: string(h.server.store.State().Role)}}
+		EventStore: api.StoreHealth{State: roleTold(h.server.store.State().Role)}}
 	if !h.server.ready.Load() {
-		out.Wrong = append(out.Wrong, api.WrongPart{Part: "server", Reason: "starting or stopping",
+		out.Wrong = append(out.Wrong, api.WrongPart{Part: "server", Reason: startingOrStopping,
 			Since: api.NewTime(time.UnixMilli(h.server.turned.Load())), Fatal: true})
 	}
 	for _, p := range h.probes {
-		w, is := p.wrong()
+		w, is := p.state()
 		if !is && p.part == storePart {
 			w, is = h.storeNow(w)
 		}
@@ -178,11 +199,8 @@ wait:
 	h.mu.Lock()
 	out.Readers = append(out.Readers, h.readers...)
 	h.mu.Unlock()
-	for i := range out.Wrong {
-		out.Wrong[i].Fatal = out.Wrong[i].Fatal || out.Wrong[i].Reason == projections.ErrAhead.Error()
-	}
 	if slices.ContainsFunc(out.Wrong, func(w api.WrongPart) bool { return w.Part == storePart }) {
-		out.EventStore.State = string(eventstore.None)
+		out.EventStore.State = roleTold(eventstore.None)
 	}
 	out.Judge()
 	return out
@@ -205,11 +223,20 @@ const toldAfter = 200 * time.Millisecond
 const storePart = "event_store"
 
 // askStore tries to read and to append, and says why where that cannot be done.
-func (h *healthChecks) askStore(ctx context.Context) string {
+func (h *healthChecks) askStore(ctx context.Context) verdict {
 	if err := h.server.store.Ready(ctx); err != nil {
-		return storeReason(err)
+		return verdict{reason: storeReason(err)}
 	}
-	return ""
+	return verdict{}
+}
+
+// roleTold is the role of a node as answers have it. A replica, which only reads, follows as far as callers are
+// concerned.
+func roleTold(r eventstore.Role) string {
+	if r == eventstore.Replica {
+		r = eventstore.Follower
+	}
+	return string(r)
 }
 
 // storeReason is a fault of the store in words for people.
@@ -218,66 +245,4 @@ func storeReason(err error) string {
 		return "the event store does not answer: " + r.Text
 	}
 	return "the event store does not answer"
-}
-
-// stall is where a reader stands still.
-type stall struct {
-	at    uint64
-	since time.Time
-}
-
-// askReaders looks how far each reader of this program is, whoever feeds it.
-func (h *healthChecks) askReaders(ctx context.Context) string {
-	all, err := h.server.api.Read.AllProjections(ctx)
-	if err != nil {
-		return "" // that the database is away is told of that
-	}
-	var readers []api.ReaderHealth
-	worst := ""
-	for _, r := range h.server.readers {
-		i := slices.IndexFunc(all, func(p readmodels.Projection) bool {
-			return p.Reader == r.Name && p.Version == r.Version
-		})
-		if i < 0 {
-			continue // it has not begun
-		}
-		one := h.look(ctx, all[i])
-		readers = append(readers, one)
-		switch {
-		case one.Why == projections.ErrAhead.Error():
-			worst = one.Why
-		case (one.State == "stopped" || one.State == "stalled") && worst == "":
-			worst = "the reader " + one.Name + " stands still: " + one.Why
-		}
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.readers = readers
-	return worst
-}
-
-// look says how a reader is. One that has applied all there is for it follows, wherever its checkpoint stands.
-func (h *healthChecks) look(ctx context.Context, p readmodels.Projection) api.ReaderHealth {
-	out := api.ReaderHealth{Name: p.Reader, State: p.State(), Why: p.Error}
-	head := h.server.progress.Live()
-	still := h.stalled[p.Reader]
-	if h.server.progress.Reached(p.Reader, head) && p.Error == "" {
-		delete(h.stalled, p.Reader)
-		return out
-	}
-	if still.since.IsZero() || still.at != uint64(p.Position) {
-		still = stall{uint64(p.Position), time.Now()}
-		h.stalled[p.Reader] = still
-	}
-	if events, _, ours, err := h.server.looked().lag(ctx, p, mostBehind); err == nil && ours {
-		out.Behind = events
-	}
-	if out.Behind > 0 && out.State != "stopped" && time.Since(still.since) > stalledAfter {
-		out.State, out.Why = "stalled", "it has applied nothing for a while"
-	}
-	if out.State != "following" {
-		since := api.NewTime(still.since)
-		out.Since = &since
-	}
-	return out
 }

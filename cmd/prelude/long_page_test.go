@@ -133,7 +133,7 @@ func TestPage_of_a_long_session_costs_what_one_of_a_short_does(t *testing.T) {
 		req.Header.Set("Authorization", "Bearer "+r.key)
 		w := httptest.NewRecorder()
 		reads, events := store.reads.Load(), store.events.Load()
-		ran := m.count(func(string) bool { return true }, func() { s.http.Handler.ServeHTTP(w, req) })
+		ran := m.count(func(string) bool { return true }, func() { s.handler.ServeHTTP(w, req) })
 		d := (&answer{t, w.Code, w.Header(), w.Body.Bytes()}).want(200)
 		said := ""
 		for _, message := range d.list("data") {
@@ -163,7 +163,7 @@ func TestPage_of_a_long_session_costs_what_one_of_a_short_does(t *testing.T) {
 	req := httptest.NewRequestWithContext(t.Context(), "GET", "/v1/sessions/"+ids[0]+"?as_of=9999-12-31T23:59:59Z", nil)
 	req.Header.Set("Authorization", "Bearer "+r.key)
 	before := store.events.Load()
-	s.http.Handler.ServeHTTP(httptest.NewRecorder(), req)
+	s.handler.ServeHTTP(httptest.NewRecorder(), req)
 	if n := store.events.Load() - before; n < 10 {
 		t.Errorf("to fold a session of 10 events, %d are read", n)
 	}

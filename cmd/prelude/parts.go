@@ -40,6 +40,7 @@ type parts struct {
 	engine *commands.Engine
 	models *llm.Router
 	logID  string
+	boot   *bootstrap // told how far a start is; nil: nobody asks
 	closes []func() error
 }
 
@@ -57,25 +58,31 @@ func (p *parts) Close() error {
 // openLog opens the log: a KurrentDB, the node of a Prelude that runs on this folder, or the folder itself.
 func openLog(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) (*parts, error) {
 	p := &parts{cfg: cfg, logger: logger}
-	storeConfig := cfg.store(logger)
-	if cfg.EventStore == "" {
-		if err := cfg.folder(); err != nil {
-			return p, err
+	return p, p.openLog(ctx, alone)
+}
+
+func (p *parts) openLog(ctx context.Context, alone bool) error {
+	p.awaits(storePart, "the event store has not answered yet")
+	storeConfig := p.cfg.store(p.logger)
+	if p.cfg.EventStore == "" {
+		if err := p.cfg.folder(); err != nil {
+			return err
 		}
-		socket, err := cfg.socket()
+		socket, err := p.cfg.socket()
 		if err != nil {
-			return p, err
+			return err
 		}
 		storeConfig.Socket = socket
 		if err := p.startNode(ctx, socket, alone); err != nil {
-			return p, err
+			return err
 		}
 	}
 	var err error
 	if p.store, err = eventstore.Open(storeConfig); err != nil {
-		return p, err
+		return err
 	}
 	p.onClose(p.store.Close)
+	p.awaits(storePart, "the event store has not answered yet")
 	p.log = &eventlog.Log{Store: p.store}
 	ready, cancel := context.WithTimeout(ctx, storeWithin)
 	defer cancel()
@@ -83,7 +90,7 @@ func openLog(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) 
 	if alone { // it writes
 		ask = p.store.Ready
 	}
-	return p, storeFault(ask(ready))
+	return storeFault(ask(ready))
 }
 
 // storeWithin is how long a start waits for a store that may come by itself. What does not is told at once.
@@ -138,34 +145,41 @@ func (p *parts) startNode(ctx context.Context, socket string, alone bool) error 
 
 // openAll opens everything that commands and questions need.
 func openAll(ctx context.Context, cfg *Config, logger *slog.Logger, alone bool) (*parts, error) {
-	p, err := openLog(ctx, cfg, logger, alone)
-	if err != nil {
-		return p, err
+	p := &parts{cfg: cfg, logger: logger}
+	return p, p.open(ctx, alone)
+}
+
+func (p *parts) open(ctx context.Context, alone bool) error {
+	if err := p.openLog(ctx, alone); err != nil {
+		return err
 	}
+	p.awaits("database", "the database is being opened and migrated")
 	if err := p.openDatabase(ctx); err != nil {
-		return p, err
+		return err
 	}
 	if err := p.takePlace(ctx, false); err != nil {
-		return p, err
+		return err
 	}
+	p.awaits("vault", "the vault is being opened and held against the log")
 	if err := p.openVault(ctx, false); err != nil {
-		return p, err
+		return err
 	}
-	p.models = llm.New(llm.Config{BaseURL: cfg.OpenAIBaseURL, APIKey: cfg.OpenAIKey,
-		WindowTokens: cfg.window(), Logger: logger})
+	p.models = llm.New(llm.Config{BaseURL: p.cfg.OpenAIBaseURL, APIKey: p.cfg.OpenAIKey,
+		WindowTokens: p.cfg.window(), Logger: p.logger})
 	p.onClose(func() error { p.models.Close(); return nil })
-	p.engine = commands.NewEngine(p.log, p.models, logger)
+	p.engine = commands.NewEngine(p.log, p.models, p.logger)
 	p.engine.Snapshots = postgres.Snapshots{Pool: p.pool}
+	var err error
 	if p.logID, err = p.engine.Identify(ctx, p.vault.Installation()); err != nil {
-		return p, fmt.Errorf("identify the log: %w", err)
+		return fmt.Errorf("identify the log: %w", err)
 	}
 	if err := postgres.Belongs(ctx, p.dsn, p.logID); err != nil {
-		return p, err
+		return err
 	}
 	if err := p.compareVault(ctx); err != nil {
-		return p, err
+		return err
 	}
-	return p, p.engine.Own(ctx, p.vault.Installation())
+	return p.engine.Own(ctx, p.vault.Installation())
 }
 
 // databaseFile tells other commands on this folder where the Postgres that Prelude runs answers.

@@ -99,12 +99,19 @@ func (r *rig) serve(args ...string) {
 // starting starts on the rig's data. It gives what the server prints.
 func (r *rig) starting(args ...string) *buffer {
 	r.t.Helper()
+	all := append([]string{"serve", "--data", r.data, "--listen", "127.0.0.1:0", "--database-url", r.dsn,
+		"--dev-env"}, append(r.storeFlags(args...), args...)...)
+	return r.runs(func(ctx context.Context, s streams) error { return s.run(ctx, all) })
+}
+
+// runs has a server run until the rig is stopped. It gives what the server prints.
+func (r *rig) runs(serve func(context.Context, streams) error) *buffer {
+	r.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out := &buffer{}
 	r.logs, r.cancel, r.done = &buffer{}, cancel, make(chan error, 1)
-	all := append([]string{"serve", "--data", r.data, "--listen", "127.0.0.1:0", "--database-url", r.dsn,
-		"--dev-env"}, append(r.storeFlags(args...), args...)...)
-	go func() { r.done <- run(ctx, all, out, r.logs) }()
+	s := streams{out, r.logs, gaugePause}
+	go func() { r.done <- serve(ctx, s) }()
 	r.t.Cleanup(r.stop)
 	logs := r.logs
 	r.t.Cleanup(func() {

@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -32,6 +32,8 @@ import (
 
 type serveCmd struct {
 	DevEnv bool `env:"PRELUDE_DEV_ENV" help:"Write the address and an API key to dev.env in the data folder."`
+
+	StalledAfter time.Duration `kong:"-"` // zero: the constant; tests do not wait for that
 }
 
 // gcPercent is how much garbage may gather, of what is kept, before it is collected. The server keeps little and makes
@@ -51,20 +53,16 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	began := time.Now()
-	p, err := openAll(ctx, cfg, logger, true)
+	boot := newBootstrap(logger)
+	boot.serve(listener)
+	p := &parts{cfg: cfg, logger: logger, boot: boot}
+	srv, err := p.build(ctx, listener)
 	if err != nil {
-		return errors.Join(err, listener.Close(), p.Close())
+		return errors.Join(err, boot.close(), p.Close())
 	}
-	if err := p.reapply(ctx); err != nil {
-		return errors.Join(err, listener.Close(), p.Close())
-	}
-	srv, err := newServer(ctx, p, listener)
-	if err != nil {
-		return errors.Join(err, listener.Close(), p.Close())
-	}
+	srv.health.stalledAfter = cmp.Or(c.StalledAfter, stalledAfter)
 	srv.hello = func() error {
-		logger.Info("ready", "address", srv.url(), "start_ms", time.Since(began).Milliseconds())
+		logger.Info("ready", "address", srv.url(), "start_ms", time.Since(boot.began).Milliseconds())
 		return greet(ctx, p, srv.url(), c.DevEnv, s)
 	}
 	end := make(chan error, 1)
@@ -82,13 +80,25 @@ func (c *serveCmd) Run(ctx context.Context, cfg *Config, s streams) error {
 	}
 }
 
+// build opens the parts and builds the server over them.
+func (p *parts) build(ctx context.Context, l net.Listener) (*server, error) {
+	if err := p.open(ctx, true); err != nil {
+		return nil, err
+	}
+	if err := p.reapply(ctx); err != nil {
+		return nil, err
+	}
+	p.awaits("readers", "the readers are being held against the log")
+	return newServer(ctx, p, l)
+}
+
 var errLate = errors.New("a part did not close in time; what was acknowledged is in the log")
 
 // server is all that runs.
 type server struct {
 	*parts
 	listener net.Listener
-	http     *http.Server
+	handler  http.Handler
 	api      *api.Server
 	hub      *commands.Hub
 	bus      *bus.Bus
@@ -159,8 +169,7 @@ func (s *server) wire(producer session.Producer) {
 	}
 	s.api.Authn = authn.New(read, s.api.KnowsRights, s.progress.Watched)
 	e.Watched, s.vault.Watched = s.progress.Watched, s.progress.Watched
-	s.http = &http.Server{Handler: s.api.Handler(), ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug)}
+	s.handler = s.api.Handler()
 	s.live = &projections.Live{Log: s.log, Progress: s.progress, Logger: s.logger,
 		Of: told, Seen: []func(eventlog.Record){s.seen}, Forget: []func(){e.Forget, s.api.Authn.Forget, s.vault.Forget}}
 }
@@ -234,13 +243,8 @@ func (s *server) run(ctx context.Context) error {
 		}
 		return ended(work, readers.Wait())
 	})
-	g.Go(func() error {
-		err := s.http.Serve(s.listener)
-		if errors.Is(err, http.ErrServerClosed) {
-			return nil
-		}
-		return err
-	})
+	s.boot.answers(s.handler)
+	g.Go(s.boot.wait)
 	g.Go(func() error { return s.prepare(ctx, started) })
 	g.Go(func() error {
 		s.keepHouse(work)
@@ -271,10 +275,10 @@ func (s *server) stop() error {
 	defer cancel()
 	down := make(chan error, 1)
 	close(s.stopping)
-	go func() { down <- s.http.Shutdown(ctx) }()
+	go func() { down <- s.boot.http.Shutdown(ctx) }()
 	err := s.hub.Drain(ctx, stopReplies)
 	if shut := <-down; shut != nil {
-		err = errors.Join(err, s.http.Close())
+		err = errors.Join(err, s.boot.http.Close())
 	}
 	// A request that was answered last may have begun one more reply.
 	last, cancel := context.WithTimeout(context.Background(), stopLast)

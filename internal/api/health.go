@@ -24,14 +24,14 @@ type WrongPart struct {
 
 // ReaderHealth is how a reader of the log is.
 type ReaderHealth struct {
-	Name   string `json:"name"`
-	State  string `json:"state"`  // following, waiting, stalled, stopped
-	Behind int    `json:"behind"` // events that it has not applied; at most 1,000 are counted
-	Since  *Time  `json:"since"`  // since when it is not following
-	Why    string `json:"why"`
+	Name   string  `json:"name"`
+	State  string  `json:"state"`  // following, waiting, stalled, stopped
+	Behind int     `json:"behind"` // events that it has not applied; at most 1,000 are counted
+	Since  *Time   `json:"since"`  // since when it is not following
+	Why    *string `json:"why"`
 }
 
-// StoreHealth is the role of the event store's node that this instance uses: leader, follower, replica, none.
+// StoreHealth is the role of the event store's node that this instance uses: leader, follower, none.
 type StoreHealth struct {
 	State string `json:"state"`
 }

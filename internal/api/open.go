@@ -11,10 +11,7 @@ import (
 
 // open adds the routes that need no key.
 func (s *Server) open(mux *chi.Mux) {
-	mux.Get("/healthz", func(w http.ResponseWriter, r *http.Request) {
-		s.json(w, http.StatusOK, map[string]string{"status": "ok", "version": s.Version})
-	})
-	mux.Get("/readyz", s.readyz)
+	s.probes(mux)
 	mux.Get("/openapi.json", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		if _, err := w.Write(s.Document()); err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"prelude/internal/eventlog"
@@ -17,6 +19,9 @@ type Examination struct {
 	Role    Role   // of that node
 	Members []Member
 	Rights  []Right
+	// Fault is why some rights could not be tried, with a [Reason] where one is known: the store does not answer all
+	// calls now, whoever asks. Nil: all were tried.
+	Fault error
 }
 
 // Member is a node of the cluster, as the node in use tells of it.
@@ -26,11 +31,15 @@ type Member struct {
 	Alive   bool
 }
 
-// Right is something that Prelude has to be allowed to do. It was tried; nothing was changed by that.
+// Right is something that Prelude has to be allowed to do. Trying it changes nothing.
 type Right struct {
-	What string
-	Err  error // nil: it may
+	What  string
+	Tried bool  // false: the store gave no answer to it
+	Err   error // why it is refused to who asks; nil: it is not
 }
+
+// May says that it was tried and not refused.
+func (r Right) May() bool { return r.Tried && r.Err == nil }
 
 // Examine looks at the store without changing anything. It does not wait for what waiting does not bring. Error:
 // eventlog.ErrUnavailable, with a [Reason] where one is known; then nothing was tried.
@@ -60,12 +69,54 @@ func (s *Store) Examine(ctx context.Context) (Examination, error) {
 		{"read streams' metadata", func(ctx context.Context, l *link) error { return s.tryStream(ctx, l, "$$"+trialStream) }},
 	}
 	e.Rights = make([]Right, len(trials))
+	ends := make([]error, len(trials))
 	var all sync.WaitGroup
 	for i, trial := range trials {
-		all.Go(func() { e.Rights[i] = Right{trial.what, trial.try(ctx, l)} })
+		e.Rights[i].What = trial.what
+		all.Go(func() { ends[i] = s.insist(ctx, trial.try) })
 	}
 	all.Wait()
+	for i, err := range ends {
+		switch r := &e.Rights[i]; {
+		case err == nil || kindOf(err) == denied:
+			r.Tried, r.Err = true, err
+		case e.Fault == nil:
+			e.Fault = s.explainTrial(e.Address, err)
+		}
+	}
 	return e, nil
+}
+
+// insist makes a trial call, again while a node that is starting, or another connection, may still answer it.
+func (s *Store) insist(ctx context.Context, try func(context.Context, *link) error) error {
+	var why error
+	for {
+		l, err := s.acquireIfAny(ctx)
+		if err == nil {
+			err = try(ctx, l)
+		}
+		if err == nil {
+			return nil
+		}
+		why = telling(why, err)
+		kind := kindOf(err)
+		if l == nil || kind != transport && kind != elsewhere || !sleep(ctx, jitter(firstPause)) {
+			return why
+		}
+	}
+}
+
+// explainTrial gives the reason why a trial call failed that was refused to nobody. A store that gives no answer to one
+// kind of call hangs as one does that gives none to any.
+func (s *Store) explainTrial(address string, err error) error {
+	switch {
+	case ReasonOf(err) != nil:
+		return err
+	case errors.Is(err, errSilent), errors.Is(err, errLate), errors.Is(err, context.DeadlineExceeded),
+		status.Code(err) == codes.DeadlineExceeded:
+		return explained{s.named(errMute), err}
+	}
+	return s.explain(address, err)
 }
 
 // tryStream asks the node of a link whether a stream may be read. It need not be there.

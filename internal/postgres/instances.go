@@ -176,6 +176,17 @@ func (i *Instances) Address(ctx context.Context, instance string, boot int64) (s
 	return address, nil
 }
 
+// Serving says whether an instance on this database was heard lately.
+func Serving(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var some bool
+	err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM prelude.instances WHERE at >= now() - $1::interval)`, Silence).
+		Scan(&some)
+	if err != nil {
+		return false, fmt.Errorf("look for instances: %w", err)
+	}
+	return some, nil
+}
+
 // Leave notes that this instance has stopped.
 func (i *Instances) Leave(ctx context.Context) error {
 	err := i.batch(ctx, func(b *pgx.Batch) {

@@ -67,6 +67,12 @@ func (c *Cluster) State(member int, s gossip.MemberInfo_VNodeState) {
 	c.states[member] = s
 }
 
+// Replica has a member be one that only reads. Nothing keeps a test from appending to it.
+func (c *Cluster) Replica(member int) {
+	c.State(member, gossip.MemberInfo_ReadOnlyReplica)
+	c.Members[member].Goes(Part{})
+}
+
 // CutOff cuts a member off from the others: they call it dead, and it them. It goes on calling itself what it was, can
 // be read, and takes no appends.
 func (c *Cluster) CutOff(member int) {

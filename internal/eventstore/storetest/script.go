@@ -58,6 +58,8 @@ type Part struct {
 	NotHandled string
 	Appends    bool           // NotHandled is of appends alone: the node can still be read
 	Refuse     map[Call]error // calls that end at once, with a status
+	// RefuseRead has reads end at once, by the name of the stream, or $all, and those that it gives nil for pass.
+	RefuseRead func(stream string) error
 	// EndsBatch has a refused append of a batch end the call that all share, as a store does that does not know who asks;
 	// else that append alone is answered.
 	EndsBatch bool
@@ -176,6 +178,11 @@ func (s *Script) serve(_ any, in grpc.ServerStream) error {
 		call = Subscribe
 	}
 	part, backend, turn := s.now(call)
+	if call == Read && part.RefuseRead != nil {
+		if err := part.RefuseRead(readOf(&req)); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithCancel(in.Context())
 	defer cancel()
 	defer context.AfterFunc(turn, cancel)()
@@ -203,6 +210,14 @@ func (s *Script) serve(_ any, in grpc.ServerStream) error {
 		return *p.refused.Load()
 	}
 	return err
+}
+
+// readOf names what a read is of.
+func readOf(req *api.ReadReq) string {
+	if stream := req.GetOptions().GetStream(); stream != nil {
+		return string(stream.GetStreamIdentifier().GetStreamName())
+	}
+	return "$all"
 }
 
 // outgoing is a context in which a call is passed on with its headers.
