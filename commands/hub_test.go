@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"prelude/domain"
+	"prelude/domain/answer"
 )
 
 func newTestHub() *Hub { return NewHub(slog.New(slog.DiscardHandler)) }
@@ -28,7 +29,7 @@ func follow(ctx context.Context, r *Run, from, seen int) (text []byte, tools int
 		if err != nil {
 			return nil, 0, Ending{}, err
 		}
-		text, tools = append(text, p.Text...), tools+len(p.Tools)
+		text, tools = append(text, p.Text...), tools+len(p.Pieces)
 		if p.End != nil {
 			return text, tools, *p.End, nil
 		}
@@ -55,6 +56,7 @@ func TestRun_gives_every_reader_the_same_bytes(t *testing.T) {
 					}
 				})
 			}
+			pieces := 0
 			for i, c := range chunks {
 				if i == late {
 					for _, from := range offsets {
@@ -62,9 +64,10 @@ func TestRun_gives_every_reader_the_same_bytes(t *testing.T) {
 					}
 				}
 				if i%3 == 2 {
-					r.add(Chunk{ToolCalls: []byte("[]")})
+					r.Add(Chunk{Pieces: []answer.Piece{{Part: pieces, Kind: answer.ToolCall}}})
+					pieces++
 				}
-				r.add(Chunk{Text: c})
+				r.Add(Chunk{Text: c})
 				if i%5 == 0 {
 					synctest.Wait() // all have read what there is
 				}
@@ -97,7 +100,7 @@ func TestRun_has_many_readers_at_once(t *testing.T) {
 	for len(whole) < size {
 		piece := bytes.Repeat([]byte{byte('a' + rng.IntN(26))}, rng.IntN(40))
 		whole = append(whole, piece...)
-		r.add(Chunk{Text: string(piece)})
+		r.Add(Chunk{Text: string(piece)})
 	}
 	r.finish(Ending{})
 	all.Wait()
@@ -123,7 +126,7 @@ func TestNext_ends_with_its_context(t *testing.T) {
 	if _, err := r.Wait(ctx); !errors.Is(err, why) {
 		t.Errorf("got %v", err)
 	}
-	r.add(Chunk{Text: "hi"})
+	r.Add(Chunk{Text: "hi"})
 	if p, err := r.Next(ctx, 0, 0); err != nil || string(p.Text) != "hi" {
 		t.Errorf("what is there is not given: %q: %v", p.Text, err)
 	}
@@ -362,9 +365,9 @@ func TestAwait_waits_until_a_reply_is_known(t *testing.T) {
 func TestPeek_is_what_there_is_now(t *testing.T) {
 	t.Parallel()
 	r := &Run{}
-	r.add(Chunk{Text: "ab"})
+	r.Add(Chunk{Text: "ab"})
 	p, ended := r.Peek()
-	r.add(Chunk{Text: "c"})
+	r.Add(Chunk{Text: "c"})
 	if ended || !slices.Equal(p.Text, []byte("ab")) {
 		t.Errorf("%q, ended %v", p.Text, ended)
 	}

@@ -2,11 +2,11 @@ package commands
 
 import (
 	"context"
-	"encoding/json"
 	"iter"
 	"time"
 
 	"prelude/domain"
+	"prelude/domain/answer"
 	"prelude/domain/receipt"
 )
 
@@ -21,10 +21,10 @@ type Route struct {
 
 // Chunk is a piece of a reply as it arrives. The last ones may carry the finish and the usage without a text.
 type Chunk struct {
-	Text      string
-	ToolCalls json.RawMessage // the delta's tool_calls as they came, for OpenAI clients
-	Finish    string          // stop, length, tool_calls, content_filter
-	Usage     *receipt.Usage
+	Pieces []answer.Piece // of what is no text; said before Text
+	Text   string
+	Finish string // stop, length, tool_calls, content_filter
+	Usage  *receipt.Usage
 }
 
 // ModelRequest is a request and what a model may be told about it besides.

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"prelude/domain"
+	"prelude/domain/answer"
 	"prelude/domain/receipt"
 	"prelude/domain/session"
 )
@@ -30,7 +31,7 @@ func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
 	}
 	var e session.End
 	var used *receipt.Usage
-	length, tools := 0, 0
+	left := room{bytes: session.MaxReply}
 	for chunk, err := range h.Models.Stream(ctx, t.route, req) {
 		if err != nil {
 			e = failure(ctx, err)
@@ -42,27 +43,41 @@ func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
 		if chunk.Finish != "" {
 			e.Finish = chunk.Finish
 		}
-		if chunk.Text == "" && chunk.ToolCalls == nil {
+		if chunk.Text == "" && chunk.Pieces == nil {
 			continue
 		}
-		// Text and tool calls together are one event.
-		room := session.MaxReply - length - tools - len(chunk.ToolCalls)
-		if room < 0 {
-			e.Finish = "length"
-			break
-		}
-		whole := len(chunk.Text) <= room
-		chunk.Text = session.Cut(chunk.Text, room)
-		tools += len(chunk.ToolCalls)
-		if length = r.add(chunk); !whole {
+		said, whole := left.take(chunk)
+		if r.Add(said); !whole {
 			e.Finish = "length"
 			break
 		}
 	}
-	done, _ := r.Peek()
-	e.Text, e.Tools = string(done.Text), encodeTools(done.Tools)
-	e.Usage = usage(used, t, len(e.Text))
+	e.Text, e.Parts = r.Text(), answer.Encode(r.Parts())
+	e.Usage = usage(used, t, session.MaxReply-left.bytes)
 	return e
+}
+
+// room is what there is still for a reply: all that is said is one event.
+type room struct {
+	bytes int
+	parts int // that have begun
+}
+
+// take is as much of a chunk as there is room for.
+func (r *room) take(c Chunk) (said Chunk, whole bool) {
+	for i, p := range c.Pieces {
+		n := p.Size(p.Part >= r.parts)
+		if n > r.bytes {
+			c.Pieces, c.Text = c.Pieces[:i], ""
+			return c, false
+		}
+		r.bytes -= n
+		r.parts = max(r.parts, p.Part+1)
+	}
+	whole = len(c.Text) <= r.bytes
+	c.Text = session.Cut(c.Text, r.bytes)
+	r.bytes -= len(c.Text)
+	return c, whole
 }
 
 // usage is what the provider counted, else an estimate.

@@ -35,7 +35,7 @@ func (h *Hub) record(r *Run, e session.End, at time.Time, end ender) (Ending, er
 			got.textLost = got.textLost || erased
 			return got, nil
 		case errors.Is(err, domain.ErrErased) && !erased: // while it was made: that it was, is kept
-			e.Text, e.Tools, erased = "", "", true
+			e.Text, e.Parts, erased = "", "", true
 			continue
 		}
 		if refused++; !refusing(err) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"prelude/domain"
+	"prelude/domain/answer"
 	"prelude/domain/receipt"
 	"prelude/domain/session"
 	"prelude/internal/eventlog"
@@ -28,7 +29,7 @@ type Run struct {
 	cancel  context.CancelCauseFunc
 	mu      sync.Mutex
 	text    []byte
-	tools   []Chunk // chunks with tool calls, for OpenAI clients
+	pieces  []answer.Piece // of what is no text
 	end     *Ending
 	err     error         // why nobody here will hear of its end; nil: they will
 	pending bool          // it is made, and its end could not be recorded yet
@@ -55,16 +56,16 @@ type Ending struct {
 // ErrUnrecorded: the log has no end of a reply yet, and this process cannot tell which it will be.
 var ErrUnrecorded = fmt.Errorf("a reply's end is not recorded: %w", eventlog.ErrUnavailable)
 
-// add appends to the text and wakes who waits. It says how many bytes there are.
-func (r *Run) add(c Chunk) int {
+// Add appends to what was said and wakes who waits.
+func (r *Run) Add(c Chunk) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.text = append(r.text, c.Text...)
-	if c.ToolCalls != nil {
-		r.tools = append(r.tools, c)
+	for _, p := range c.Pieces {
+		p.At = len(r.text)
+		r.pieces = append(r.pieces, p)
 	}
+	r.text = append(r.text, c.Text...)
 	r.signal()
-	return len(r.text)
 }
 
 func (r *Run) signal() {
@@ -80,7 +81,7 @@ func (r *Run) finish(e Ending) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if e.textLost {
-		r.text, r.tools = nil, nil
+		r.text, r.pieces = nil, nil
 	}
 	r.end = &e
 	r.settled()
@@ -149,14 +150,42 @@ func (r *Run) Text() string {
 	return string(r.text)
 }
 
-// Progress is what a follower has not seen yet.
-type Progress struct {
-	Text  []byte  // not to be changed
-	Tools []Chunk // after the first that were seen
-	End   *Ending // the last there is
+// Parts are the parts that are no text, as far as they have come.
+func (r *Run) Parts() []answer.Part {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var d answer.Draft
+	for _, p := range r.pieces {
+		d.Add(p)
+	}
+	return d.Parts()
 }
 
-// Next waits until there is text after the first from bytes, or tool calls after the first seen ones, or the
+// Progress is what a follower has not seen yet.
+type Progress struct {
+	Text   []byte         // not to be changed
+	Pieces []answer.Piece // after the first that were seen
+	End    *Ending        // the last there is
+}
+
+// Chunks are the same in the order in which it was said, after so many bytes of text.
+func (p Progress) Chunks(at int) []Chunk {
+	var chunks []Chunk
+	text := p.Text
+	for _, piece := range p.Pieces {
+		if n := min(piece.At-at, len(text)); n > 0 {
+			chunks = append(chunks, Chunk{Text: string(text[:n])})
+			text, at = text[n:], at+n
+		}
+		chunks = append(chunks, Chunk{Pieces: []answer.Piece{piece}})
+	}
+	if len(text) > 0 {
+		chunks = append(chunks, Chunk{Text: string(text)})
+	}
+	return chunks
+}
+
+// Next waits until there is text after the first from bytes, or pieces after the first seen ones, or the
 // end. It ends with the context. Errors: the context's, ErrUnrecorded.
 func (r *Run) Next(ctx context.Context, from, seen int) (Progress, error) {
 	for {
@@ -176,7 +205,7 @@ func (r *Run) Next(ctx context.Context, from, seen int) (Progress, error) {
 func (r *Run) Peek() (Progress, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return Progress{Text: r.text[:len(r.text):len(r.text)], Tools: r.tools[:len(r.tools):len(r.tools)],
+	return Progress{Text: r.text[:len(r.text):len(r.text)], Pieces: r.pieces[:len(r.pieces):len(r.pieces)],
 		End: r.end}, r.end != nil
 }
 
@@ -189,11 +218,11 @@ func (r *Run) Look(from, seen int) (p Progress, more <-chan struct{}, err error)
 	if from < len(r.text) {
 		p.Text = r.text[from:len(r.text):len(r.text)]
 	}
-	if seen < len(r.tools) {
-		p.Tools = r.tools[seen:len(r.tools):len(r.tools)]
+	if seen < len(r.pieces) {
+		p.Pieces = r.pieces[seen:len(r.pieces):len(r.pieces)]
 	}
 	switch {
-	case p.Text != nil || p.Tools != nil || p.End != nil:
+	case p.Text != nil || p.Pieces != nil || p.End != nil:
 		return p, nil, nil
 	case r.err != nil:
 		return p, nil, r.err

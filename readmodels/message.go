@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"prelude/domain"
+	"prelude/domain/answer"
 	"prelude/domain/receipt"
 	"prelude/domain/session"
 	"prelude/internal/eventlog"
@@ -18,6 +19,7 @@ type Message struct {
 	Role    string
 	Status  string
 	Text    domain.Secret
+	Said    []answer.Part // of a reply: what it said besides its text; none where that is gone
 	Seq     int64
 	About
 	Producer session.Producer // of a reply: which process makes it
@@ -42,7 +44,8 @@ type About struct {
 	Length    int                    `json:"length_bytes"`
 	At        time.Time              `json:"at"`
 	EndedAt   *time.Time             `json:"ended_at"`
-	Tools     domain.Secret          `json:"tools"` // a JSON list of tool calls
+	Parts     domain.Secret          `json:"parts"` // what a reply said besides its text
+	Tools     domain.Secret          `json:"tools"` // a JSON list of tool calls: of older replies, which have no parts
 	Position  eventlog.Position      `json:"position"`
 	EndedPos  eventlog.Position      `json:"end_position"`
 	Origin    string                 `json:"origin"` // of what a branch took: its id there
@@ -104,7 +107,7 @@ func (r *Reader) Messages(ctx context.Context, who domain.Principal, id domain.S
 // openMessages reads rows and opens their texts, with one question to the vault.
 func (r *Reader) openMessages(ctx context.Context, org domain.OrgID, rows []messageRow) ([]Message, error) {
 	messages := make([]Message, len(rows))
-	sealed := make([]eventlog.Sealed, 0, 2*len(rows))
+	sealed := make([]eventlog.Sealed, 0, 3*len(rows))
 	for i, row := range rows {
 		m := &messages[i]
 		*m = Message{ID: row.ID, Session: domain.SessionID(row.Session), Role: row.Role, Status: row.Status,
@@ -117,13 +120,19 @@ func (r *Reader) openMessages(ctx context.Context, org domain.OrgID, rows []mess
 		}
 		text := domain.Secret{Key: domain.KeyID(row.KeyID), Sealed: row.Sealed}
 		sealed = append(sealed, eventlog.Sealed{Stream: m.stream(), Field: m.field(), Secret: text},
+			eventlog.Sealed{Stream: m.stream(), Field: "parts", Secret: m.Parts},
 			eventlog.Sealed{Stream: m.stream(), Field: "tool_calls", Secret: m.Tools})
 	}
 	if err := r.Log.OpenAll(ctx, sealed); err != nil {
 		return nil, err
 	}
 	for i := range messages {
-		messages[i].Text, messages[i].Tools = sealed[2*i].Secret, sealed[2*i+1].Secret
+		m, opened := &messages[i], sealed[3*i:3*i+3]
+		m.Text = opened[0].Secret
+		var err error
+		if m.Said, err = answer.Decode(opened[1].Secret.Text, opened[2].Secret.Text, m.Length); err != nil {
+			return nil, wrap("read a message", err)
+		}
 	}
 	return messages, nil
 }

@@ -43,7 +43,8 @@ type Text struct {
 type Ended struct {
 	Status    string                 `json:"status"` // completed, failed, cancelled
 	Text      domain.Secret          `json:"text"`
-	Tools     domain.Secret          `json:"tool_calls"` // a JSON list, as OpenAI writes them
+	Parts     domain.Secret          `json:"parts,omitzero"` // what was said besides the text, as answer.Encode writes it
+	Tools     domain.Secret          `json:"tool_calls"`     // a JSON list: of older events, which have no parts
 	Length    int                    `json:"length_bytes"`
 	Finish    string                 `json:"finish_reason,omitempty"`
 	Usage     receipt.Usage          `json:"usage"`
@@ -115,8 +116,8 @@ func (c Completion) End(e session.End, at time.Time) ([]Event, error) {
 	if e.Text != "" {
 		ended.Text = domain.Seal(c.Key, e.Text)
 	}
-	if e.Tools != "" {
-		ended.Tools = domain.Seal(c.Key, e.Tools)
+	if e.Parts != "" {
+		ended.Parts = domain.Seal(c.Key, e.Parts)
 	}
 	return []Event{ended}, nil
 }

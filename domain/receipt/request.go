@@ -35,4 +35,6 @@ type Settings struct {
 type Usage struct {
 	InputTokens  int `json:"input_tokens"`
 	OutputTokens int `json:"output_tokens"`
+	// Details are the provider's other numbers, as it gave them: a JSON object; absent: it gave none.
+	Details json.RawMessage `json:"details,omitempty"`
 }

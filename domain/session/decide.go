@@ -192,7 +192,7 @@ func (s Session) Post(p Post, at time.Time) ([]Event, error) {
 type End struct {
 	Reply     domain.ReplyID
 	Text      string
-	Tools     string // JSON of the tool calls; empty: none
+	Parts     string // what was said besides the text, as answer.Encode writes it; empty: nothing
 	Finish    string
 	Usage     receipt.Usage
 	Code      string
@@ -208,17 +208,17 @@ func (s Session) End(e End, at time.Time) ([]Event, error) {
 		return nil, nil
 	}
 	u, key := s.UnderWay, domain.SessionKey(s.Org, s.ID)
-	text := secret(key, e.Text)
+	text, parts := secret(key, e.Text), secret(key, e.Parts)
 	switch {
 	case e.Cancelled:
-		return []Event{ReplyCancelled{Reply: e.Reply, Text: text, Length: len(e.Text),
+		return []Event{ReplyCancelled{Reply: e.Reply, Text: text, Parts: parts, Length: len(e.Text),
 			Usage: e.Usage, Preset: u.Preset, Model: u.Model, By: e.By, At: at}}, nil
 	case e.Code != "":
 		return []Event{ReplyFailed{Reply: e.Reply, Code: e.Code, Detail: e.Detail,
-			Retryable: e.Retryable, Text: text, Length: len(e.Text), Usage: e.Usage,
+			Retryable: e.Retryable, Text: text, Parts: parts, Length: len(e.Text), Usage: e.Usage,
 			Preset: u.Preset, Model: u.Model, At: at}}, nil
 	}
-	return []Event{ReplyCompleted{Reply: e.Reply, Text: text, Tools: secret(key, e.Tools),
+	return []Event{ReplyCompleted{Reply: e.Reply, Text: text, Parts: parts,
 		Length: len(e.Text), Finish: e.Finish, Usage: e.Usage, Preset: u.Preset, Model: u.Model, At: at}}, nil
 }
 

@@ -88,7 +88,8 @@ type ContextAssembled struct {
 type ReplyCompleted struct {
 	Reply  domain.ReplyID `json:"reply"`
 	Text   domain.Secret  `json:"text"`
-	Tools  domain.Secret  `json:"tool_calls"` // a JSON list, as OpenAI writes them
+	Parts  domain.Secret  `json:"parts,omitzero"` // what was said besides the text, as answer.Encode writes it
+	Tools  domain.Secret  `json:"tool_calls"`     // a JSON list, as OpenAI writes them: of older events, which have no parts
 	Length int            `json:"length_bytes"`
 	Finish string         `json:"finish_reason"`
 	Usage  receipt.Usage  `json:"usage"`
@@ -105,6 +106,7 @@ type ReplyFailed struct {
 	Detail    string         `json:"detail"`
 	Retryable bool           `json:"retryable"`
 	Text      domain.Secret  `json:"text"`
+	Parts     domain.Secret  `json:"parts,omitzero"`
 	Length    int            `json:"length_bytes"`
 	Usage     receipt.Usage  `json:"usage"`
 	Preset    *PresetVersion `json:"preset,omitempty"`
@@ -116,6 +118,7 @@ type ReplyFailed struct {
 type ReplyCancelled struct {
 	Reply  domain.ReplyID `json:"reply"`
 	Text   domain.Secret  `json:"text"`
+	Parts  domain.Secret  `json:"parts,omitzero"`
 	Length int            `json:"length_bytes"`
 	Usage  receipt.Usage  `json:"usage"`
 	Preset *PresetVersion `json:"preset,omitempty"`

@@ -118,7 +118,7 @@ func init() {
 		for name := range p.headers {
 			ctx.SetHeader(name, p.headers.Get(name))
 		}
-		return answer(ctx.Context(), ctx.URL().Path, p)
+		return enveloped(ctx.Context(), ctx.URL().Path, p)
 	}
 	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError {
 		return humaProblem(status, msg, errs...)
@@ -126,8 +126,8 @@ func init() {
 	huma.ValidateStrictCasing = true
 }
 
-// answer is a problem in the envelope of the route it is for.
-func answer(ctx context.Context, path string, p *Problem) huma.StatusError {
+// enveloped is a problem in the envelope of the route it is for.
+func enveloped(ctx context.Context, path string, p *Problem) huma.StatusError {
 	c := *p
 	if s, ok := ctx.Value(seenKey{}).(*seen); ok {
 		c.Instance = s.id
@@ -140,7 +140,7 @@ func answer(ctx context.Context, path string, p *Problem) huma.StatusError {
 
 // write answers outside of huma.
 func (s *Server) write(w http.ResponseWriter, r *http.Request, p *Problem) {
-	e := answer(r.Context(), r.URL.Path, p)
+	e := enveloped(r.Context(), r.URL.Path, p)
 	for name, values := range p.headers {
 		w.Header()[name] = values
 	}
@@ -170,5 +170,5 @@ func (s *Server) failed(ctx context.Context, path string, err error) huma.Status
 	default:
 		s.Logger.Error("a request failed", "request_id", requestID(ctx), "error", err)
 	}
-	return answer(ctx, path, p)
+	return enveloped(ctx, path, p)
 }

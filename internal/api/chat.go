@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -113,20 +115,17 @@ func answered(b messageBody) string {
 // chat is a reply on its way to an OpenAI client.
 type chat struct {
 	s   *Server
-	src *source
+	src source
 	r   chatRequest
 }
 
 // first waits for the first text, or the end. A reply that failed before is an error of its own status.
 func (c chat) first(ctx context.Context) (commands.Progress, error) {
-	if c.src.run == nil {
-		return commands.Progress{}, upstreamProblem(c.src.body(), false)
-	}
 	ctx, cancel := c.s.within(ctx, c.src)
 	defer cancel()
-	p, err := c.src.run.Next(ctx, 0, 0)
+	p, err := c.src.next(ctx, nil, 0, 0)
 	if err == nil && p.End != nil {
-		err = upstreamProblem(c.src.body(), len(p.Text) > 0 && c.r.Stream)
+		err = upstreamProblem(c.src.body(), len(p.Text)+len(p.Pieces) > 0 && c.r.Stream)
 	}
 	return p, err
 }
@@ -158,14 +157,7 @@ func upstreamProblem(b messageBody, shown bool) error {
 func (c chat) head(object string) map[string]any {
 	b := c.src.body()
 	return map[string]any{"id": "chatcmpl-" + b.ID, "object": object, "created": b.At.Unix(),
-		"model": c.r.Model, "system_fingerprint": fingerprint(c.preset(), b.Model)}
-}
-
-func (c chat) preset() *session.PresetVersion {
-	if c.src.run != nil {
-		return c.src.run.Preset
-	}
-	return c.src.ended.Preset
+		"model": c.r.Model, "system_fingerprint": fingerprint(c.src.preset(), b.Model)}
 }
 
 // fingerprint names what answers: the preset's content and the model.
@@ -187,16 +179,16 @@ func (c chat) whole(ctx context.Context, out *chatOut) error {
 	}
 	answer := c.head("chat.completion")
 	out.Position = c.s.token(c.src.endedAt())
-	message := map[string]any{"role": "assistant", "content": b.Content, "refusal": nil}
-	if calls := c.toolCalls(); calls != nil {
-		message["tool_calls"] = calls
-		if b.TextBytes == 0 {
-			message["content"] = nil
-		}
+	message, choice, beside := openAIMessage(c.src.text(), c.src.parts())
+	maps.Copy(answer, beside)
+	maps.Copy(choice, map[string]any{"index": 0, "message": message, "finish_reason": b.Finish})
+	if _, said := choice["logprobs"]; !said {
+		choice["logprobs"] = nil
 	}
-	answer["choices"] = []any{map[string]any{"index": 0, "message": message, "logprobs": nil,
-		"finish_reason": b.Finish}}
-	answer["usage"] = usageOpenAI(b)
+	if b.Content == nil {
+		message["content"] = nil // it was erased
+	}
+	answer["choices"], answer["usage"] = []any{choice}, usageOpenAI(b)
 	out.Body = func(hc huma.Context) {
 		hc.SetHeader("Content-Type", "application/json")
 		hc.SetStatus(http.StatusOK)
@@ -207,12 +199,21 @@ func (c chat) whole(ctx context.Context, out *chatOut) error {
 	return nil
 }
 
-func usageOpenAI(b messageBody) map[string]int {
+// usageOpenAI is a reply's usage, with the provider's other numbers as it gave them.
+func usageOpenAI(b messageBody) map[string]any {
 	if b.Usage == nil {
 		return nil
 	}
-	return map[string]int{"prompt_tokens": b.Usage.InputTokens, "completion_tokens": b.Usage.OutputTokens,
-		"total_tokens": b.Usage.InputTokens + b.Usage.OutputTokens}
+	all := map[string]any{}
+	var details map[string]json.RawMessage
+	if json.Unmarshal(b.Usage.Details, &details) == nil { // none: nothing was given
+		for name, v := range details {
+			all[name] = v
+		}
+	}
+	all["prompt_tokens"], all["completion_tokens"] = b.Usage.InputTokens, b.Usage.OutputTokens
+	all["total_tokens"] = b.Usage.InputTokens + b.Usage.OutputTokens
+	return all
 }
 
 const chatBodyBytes = 8 << 20

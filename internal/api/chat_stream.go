@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -19,41 +18,36 @@ func (c chat) stream(hc huma.Context, first commands.Progress) {
 	// It ends with the key that it was asked for with, like every stream.
 	ctx, done := c.s.Authn.While(hc.Context(), keyOfRequest(hc.Context()))
 	defer done()
-	if c.src.running() && c.s.farEnd(ctx, c.src, w) != nil {
-		return // nobody knows its end, or nobody listens
-	}
-	if c.src.run == nil {
-		c.chunk(w, head, map[string]any{"content": c.src.ended.Text.Text}, nil)
-		if calls := c.toolCalls(); calls != nil {
-			c.chunk(w, head, map[string]any{"tool_calls": deltas(calls)}, nil)
-		}
-		c.end(w, head)
-		return
-	}
 	if c.followChunks(ctx, w, head, first) {
 		c.end(w, head)
 	}
 }
 
-// followChunks writes what comes until the end; false: nobody listens any more.
+// followChunks writes what comes until the end; false: nobody listens any more, or nobody knows more.
 func (c chat) followChunks(ctx context.Context, w *events, head map[string]any, p commands.Progress) bool {
-	at, seen := 0, 0
+	at, seen, parts := 0, 0, 0
 	before, after := w.frame(chunkOf(head, map[string]any{"content": ""}, nil))
+	say := func(text []byte) {
+		if at += len(text); len(text) > 0 {
+			w.raw(w.around(before, text, after))
+		}
+	}
 	for !w.gone {
-		if len(p.Text) > 0 {
-			at += len(p.Text)
-			w.raw(w.around(before, p.Text, after))
-		}
-		for _, t := range p.Tools {
+		ends := p.End != nil && len(p.Text) == 0 && len(p.Pieces) == 0
+		for _, piece := range p.Pieces {
+			if n := min(piece.At-at, len(p.Text)); n > 0 {
+				say(p.Text[:n])
+				p.Text = p.Text[n:]
+			}
 			seen++
-			c.chunk(w, head, map[string]any{"tool_calls": t.ToolCalls}, nil)
+			w.data(c.openAIDelta(head, piece, piece.Part >= parts))
+			parts = max(parts, piece.Part+1)
 		}
-		if p.End != nil && len(p.Text) == 0 && len(p.Tools) == 0 {
-			c.s.reached(c.src.run.Owner, p.End.Position)
+		if say(p.Text); ends {
 			return true
 		}
 		var err error
-		if p, err = w.next(ctx, c.src.run, at, seen); err != nil {
+		if p, err = c.src.next(ctx, w, at, seen); err != nil {
 			return false
 		}
 	}
@@ -86,30 +80,4 @@ func chunkOf(head map[string]any, delta map[string]any, finish *string) map[stri
 	chunk["choices"] = []any{map[string]any{"index": 0, "delta": delta, "logprobs": nil,
 		"finish_reason": finish}}
 	return chunk
-}
-
-// toolCalls are a reply's tool calls, put together from their pieces, or as they were kept.
-func (c chat) toolCalls() (calls []commands.ToolCall) {
-	if c.src.run != nil {
-		p, _ := c.src.run.Peek()
-		return commands.ToolCalls(p.Tools)
-	}
-	if text := c.src.ended.Tools.Text; text != "" && json.Unmarshal([]byte(text), &calls) != nil {
-		return nil
-	}
-	return calls
-}
-
-// indexed is a tool call as a stream carries it.
-type indexed struct {
-	Index int `json:"index"`
-	commands.ToolCall
-}
-
-func deltas(calls []commands.ToolCall) []indexed {
-	all := make([]indexed, len(calls))
-	for i, call := range calls {
-		all[i] = indexed{i, call}
-	}
-	return all
 }

@@ -52,9 +52,6 @@ func (s *Server) eventStream(hc huma.Context) *events {
 
 func (e *events) close() { e.beat.Stop() }
 
-// noTools is for who does not follow a reply's tool calls.
-const noTools = 1 << 30
-
 // next waits for more of a reply, after so many bytes and so many pieces of tool calls, with a comment now and then.
 func (e *events) next(ctx context.Context, r *commands.Run, at, seen int) (commands.Progress, error) {
 	for !e.gone {

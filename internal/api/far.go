@@ -3,134 +3,101 @@ package api
 import (
 	"context"
 	"errors"
-	"io"
 	"time"
-	"unicode/utf8"
 
+	"prelude/commands"
 	"prelude/domain"
+	"prelude/domain/answer"
+	"prelude/domain/session"
 	"prelude/internal/eventlog"
+	"prelude/readmodels"
 )
 
-// followFar follows a reply that is running and not made here: its text through the process that makes it, if one is
-// known, and its end from the views. Where that process is not reached, all of it comes from the views when it has
-// ended.
-func (s *Server) followFar(ctx context.Context, w *events, src *source, from int) {
-	m := src.ended
-	if from == fromStart {
-		w.send(offsetID(m.ID, 0), "reply.started", startedData{text(string(m.Session)),
-			text(string(m.Message)), m.ID, usedOf(m.Preset), m.Model, s.token(m.Position)})
-	}
-	at := max(from, 0)
-	err := error(nil)
-	if src.far != nil {
-		err = s.relay(ctx, w, src, &at)
-	}
-	if err != nil && !errors.Is(err, errStopping) && ctx.Err() == nil {
-		s.Logger.Warn("a reply comes from the log alone, for its producer is not reached", "reply", m.ID, "error", err)
-	}
-	if s.farEnd(ctx, src, w) == nil && !w.gone {
-		s.reached(src.who.User, src.ended.EndedPos)
-		s.followEnded(w, src.ended, at)
-	}
+// remote is a reply that is running and not made here: what it says comes through the process that makes it, if one is
+// known, and its end from the views. Where that process is not reached, all of it comes from the views when it has ended.
+// One that is made by none that is known may have ended: the views will tell.
+type remote struct {
+	s        *Server
+	who      domain.Principal
+	known    readmodels.Message
+	producer *session.Producer
+	gives    time.Time // when its producer gives the model up
+
+	mirror *commands.Run // what came; nil: nobody has asked for any yet
+	relay  <-chan error  // why no more comes; closed at the reply's end
+	heard  []answer.Piece
+	ended  bool
 }
 
-// relay hands on what the producer sends; at is moved past it.
-func (s *Server) relay(ctx context.Context, w *events, src *source, at *int) error {
-	if s.Relay == nil {
-		return errFar
+func (r *remote) id() string                     { return r.known.ID }
+func (r *remote) body() messageBody              { return messageOf(r.known) }
+func (r *remote) preset() *session.PresetVersion { return r.known.Preset }
+func (r *remote) text() string                   { return r.known.Text.Text }
+func (r *remote) parts() []answer.Part           { return r.known.Said }
+func (r *remote) position() eventlog.Position    { return r.known.Position }
+func (r *remote) endedAt() eventlog.Position     { return r.known.EndedPos }
+
+func (r *remote) until() time.Time {
+	if r.ended {
+		return time.Time{}
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	body, err := s.Relay.Stream(ctx, *src.far, domain.ReplyID(src.ended.ID), *at)
-	if err != nil {
-		return err
+	return r.gives
+}
+
+func (r *remote) wait(ctx context.Context) error { return r.end(ctx, nil) }
+
+// next gives what the producer has said, then what the views have besides.
+func (r *remote) next(ctx context.Context, w *events, at, seen int) (commands.Progress, error) {
+	if r.mirror == nil {
+		r.listen(ctx)
 	}
-	pieces := make(chan piece)
-	go func() {
-		defer close(pieces)
-		defer func() { _ = body.Close() }() // it was read to its end, or nobody wants the rest
-		pump(ctx, body, pieces)
-	}()
-	defer func() {
-		cancel()
-		for range pieces {
-			continue // drained, so that the goroutine can end
+	for !r.ended {
+		p, more, _ := r.mirror.Look(at, seen) // nobody ends it
+		if more == nil {
+			r.heard = append(r.heard, p.Pieces...)
+			return p, nil
 		}
-	}()
-	for {
+		var beat <-chan time.Time
+		if w != nil {
+			beat = w.beat.C
+		}
 		select {
-		case p, more := <-pieces:
-			if !more || p.err != nil {
-				return p.err
+		case <-more:
+		case err := <-r.relay:
+			if err != nil && ctx.Err() == nil {
+				r.s.Logger.Warn("a reply comes from the log alone, for its producer is not reached", "reply", r.known.ID,
+					"error", err)
 			}
-			*at += len(p.text)
-			if whole := characters(p.text); len(whole) > 0 {
-				w.delta(offsetID(src.ended.ID, *at), whole)
+			if err := r.end(ctx, w); err != nil {
+				return commands.Progress{}, err
 			}
-		case <-w.beat.C:
-			w.comment(keepAlive)
-			if s.farEnded(ctx, src) {
-				return nil // and the connection has not said so
+		case <-beat:
+			if w.comment(keepAlive); w.gone {
+				return commands.Progress{}, errGone
 			}
-		case <-s.Stopping:
-			return errStopping
+			r.hasEnded(ctx) // and the connection has not said so
+		case <-r.s.Stopping:
+			return commands.Progress{}, errStopping
 		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		if w.gone {
-			return nil
+			return commands.Progress{}, context.Cause(ctx)
 		}
 	}
+	return said(r.known.Text.Text, append(r.heard, answer.Rest(r.known.Said, r.heard)...), at, seen), nil
+}
+
+// listen begins to hear what the producer says. It ends with the context.
+func (r *remote) listen(ctx context.Context) {
+	r.mirror = &commands.Run{Reply: domain.ReplyID(r.known.ID)}
+	ends := make(chan error, 1)
+	r.relay = ends
+	if r.producer == nil || r.s.Relay == nil {
+		ends <- nil
+		return
+	}
+	go func() { ends <- r.s.Relay.Follow(ctx, *r.producer, domain.ReplyID(r.known.ID), r.mirror.Add) }()
 }
 
 var errStopping = errors.New("the process is stopping")
-
-// piece is some text in whole characters, or why there is no more.
-type piece struct {
-	text []byte
-	err  error
-}
-
-// pump reads text as it comes and cuts it between characters.
-func pump(ctx context.Context, from io.Reader, to chan<- piece) {
-	buffer, held := make([]byte, 32<<10), 0
-	for {
-		n, err := from.Read(buffer[held:])
-		n += held
-		whole := wholeIn(buffer[:n])
-		if whole > 0 {
-			select {
-			case to <- piece{text: append([]byte(nil), buffer[:whole]...)}:
-			case <-ctx.Done():
-				return
-			}
-		}
-		held = copy(buffer, buffer[whole:n])
-		switch {
-		case errors.Is(err, io.EOF):
-			return
-		case err != nil:
-			select {
-			case to <- piece{err: errors.Join(errFar, err)}:
-			case <-ctx.Done():
-			}
-			return
-		}
-	}
-}
-
-// wholeIn is how many bytes of text lie before a character whose end is still to come.
-func wholeIn(b []byte) int {
-	for back := 1; back < utf8.UTFMax && back <= len(b); back++ {
-		if last := b[len(b)-back:]; utf8.RuneStart(last[0]) {
-			if !utf8.FullRune(last) {
-				return len(b) - back
-			}
-			break
-		}
-	}
-	return len(b)
-}
 
 // The pauses between questions whether a reply that is made elsewhere has ended.
 const (
@@ -138,20 +105,20 @@ const (
 	farMost  = time.Second
 )
 
-// farEnd waits until the views have the end of a reply that is not made here, and notes it. With w it keeps that open.
-func (s *Server) farEnd(ctx context.Context, src *source, w *events) error {
+// end waits until the views have the reply's end, and notes it. With w it keeps that open.
+func (r *remote) end(ctx context.Context, w *events) error {
 	var beat <-chan time.Time
 	if w != nil {
 		beat = w.beat.C
 	}
-	for pause := farFirst; !s.farEnded(ctx, src); pause = min(2*pause, farMost) {
+	for pause := farFirst; !r.hasEnded(ctx); pause = min(2*pause, farMost) {
 		select {
 		case <-time.After(pause):
 		case <-beat:
 			if w.comment(keepAlive); w.gone {
 				return errGone
 			}
-		case <-s.Stopping:
+		case <-r.s.Stopping:
 			return errStopping
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -160,23 +127,27 @@ func (s *Server) farEnd(ctx context.Context, src *source, w *events) error {
 	return nil
 }
 
-// farEnded asks the views whether the reply has ended, and closes one whose producer is gone.
-func (s *Server) farEnded(ctx context.Context, src *source) bool {
-	id := domain.ReplyID(src.ended.ID)
-	m, err := s.Read.Reply(ctx, src.who, id)
+// hasEnded asks the views whether the reply has ended, and closes one whose producer is gone.
+func (r *remote) hasEnded(ctx context.Context) bool {
+	if r.ended {
+		return true
+	}
+	id := domain.ReplyID(r.known.ID)
+	m, err := r.s.Read.Reply(ctx, r.who, id)
 	if err == nil && m.Status == "running" {
 		var at eventlog.Position
-		if at, err = s.closeLost(ctx, src.who, m); err == nil && at > 0 {
-			s.Progress.Wait(ctx, viewsReader, at)
-			m, err = s.Read.Reply(ctx, src.who, id)
+		if at, err = r.s.closeLost(ctx, r.who, m); err == nil && at > 0 {
+			r.s.Progress.Wait(ctx, viewsReader, at)
+			m, err = r.s.Read.Reply(ctx, r.who, id)
 		}
 	}
 	if err != nil || m.Status == "running" {
 		if err != nil && !errors.Is(err, domain.ErrNotFound) && ctx.Err() == nil {
-			s.Logger.Warn("whether a reply has ended is not known", "reply", id, "error", err)
+			r.s.Logger.Warn("whether a reply has ended is not known", "reply", id, "error", err)
 		}
 		return false
 	}
-	src.ended, src.far = &m, nil
+	r.known, r.ended = m, true
+	r.s.reached(r.who.User, m.EndedPos)
 	return true
 }

@@ -10,6 +10,7 @@ import (
 
 	"prelude/commands"
 	"prelude/domain"
+	"prelude/domain/answer"
 	"prelude/domain/preset"
 	"prelude/domain/receipt"
 	"prelude/domain/session"
@@ -33,6 +34,7 @@ type messageBody struct {
 // replyPart is what only replies have.
 type replyPart struct {
 	Status     string         `json:"status" enum:"running,completed,failed,cancelled"`
+	Parts      []partBody     `json:"parts" nullable:"false" doc:"all that the model said, in order; content is its text alone"`
 	TextBytes  int            `json:"text_bytes"`
 	Finish     *string        `json:"finish_reason"`
 	Error      *replyError    `json:"error"`
@@ -42,6 +44,27 @@ type replyPart struct {
 	CostMicros int64          `json:"cost_micros"`
 	EndedAt    *Time          `json:"ended_at"`
 	Stale      bool           `json:"stale,omitempty"`
+}
+
+// partBody is one part of what a model said.
+type partBody struct {
+	Kind  string  `json:"kind" enum:"text,reasoning,refusal,tool_call,image,audio,other"`
+	Text  *string `json:"text,omitempty" doc:"of a text, reasoning, a refusal"`
+	Value any     `json:"value,omitempty" doc:"of what is no text, as the provider gave it"`
+}
+
+func partsOf(text string, parts []answer.Part) []partBody {
+	all := answer.Whole(text, parts)
+	bodies := make([]partBody, len(all))
+	for i, p := range all {
+		bodies[i].Kind = string(p.Kind)
+		if v := partValue(p); p.Value == nil {
+			bodies[i].Text = &all[i].Text
+		} else {
+			bodies[i].Value = v
+		}
+	}
+	return bodies
 }
 
 type replyError struct {
@@ -75,7 +98,7 @@ func messageOf(m readmodels.Message) messageBody {
 		return b
 	}
 	b.Session, b.Message = text(string(m.Session)), text(string(m.Message))
-	b.replyPart = &replyPart{Status: m.Status, TextBytes: m.Length, Finish: text(m.Finish),
+	b.replyPart = &replyPart{Status: m.Status, Parts: partsOf(m.Text.Text, m.Said), TextBytes: m.Length, Finish: text(m.Finish),
 		Preset: usedOf(m.Preset), Model: m.Model, Usage: m.Usage, CostMicros: m.Cost,
 		EndedAt: timeOf(m.EndedAt)}
 	if m.Code != "" {
@@ -89,7 +112,7 @@ func runBody(r *commands.Run) messageBody {
 	content := r.Text()
 	b := messageBody{ID: string(r.Reply), Role: "assistant", Session: text(string(r.Session)),
 		Message: text(string(r.Message)), Content: &content, At: Time{r.StartedAt},
-		replyPart: &replyPart{Status: "running", TextBytes: len(content), Preset: usedOf(r.Preset),
+		replyPart: &replyPart{Status: "running", Parts: partsOf(content, r.Parts()), TextBytes: len(content), Preset: usedOf(r.Preset),
 			Model: r.Model}}
 	if e, ended := r.Ended(); ended {
 		usage := e.Usage
@@ -177,11 +200,11 @@ func (s *Server) postMessage(ctx context.Context, in *postMessageIn) (*streamed,
 }
 
 // turn is the answer of a turn that is over.
-func (s *Server) turn(ctx context.Context, in *postMessageIn, posted commands.Posted, src *source,
+func (s *Server) turn(ctx context.Context, in *postMessageIn, posted commands.Posted, src source,
 ) (turnBody, error) {
-	if !posted.Replayed && src.run != nil {
+	if l, here := src.(local); here && !posted.Replayed {
 		return turnBody{Reply: src.body(), Message: messageBody{ID: string(posted.Message), Role: "user",
-			Author: text(string(in.Who.User)), Content: &in.Body.Content, At: Time{src.run.StartedAt},
+			Author: text(string(in.Who.User)), Content: &in.Body.Content, At: Time{l.run.StartedAt},
 			Reply: text(string(posted.Reply))}}, nil
 	}
 	m, err := s.Read.Message(ctx, in.Who, posted.Message)

@@ -76,15 +76,15 @@ func TestOver_waits_no_longer_than_the_reply_may_take(t *testing.T) {
 		e := commands.NewEngine(&eventlog.Log{}, nil, slog.New(slog.DiscardHandler))
 		hub := commands.NewHub(slog.New(slog.DiscardHandler))
 		s := &Server{Sessions: commands.Sessions{Engine: e, Hub: hub}}
-		for name, wait := range map[string]func(*source) error{
-			"a whole answer": func(src *source) error { return s.over(t.Context(), src) },
-			"the first word of a stream": func(src *source) error {
+		for name, wait := range map[string]func(source) error{
+			"a whole answer": func(src source) error { return s.over(t.Context(), src) },
+			"the first word of a stream": func(src source) error {
 				_, err := chat{s: s, src: src}.first(t.Context())
 				return err
 			},
 		} {
 			began := time.Now()
-			err := wait(&source{run: &commands.Run{Until: began.Add(time.Minute)}})
+			err := wait(local{s, &commands.Run{Until: began.Add(time.Minute)}})
 			if took := time.Since(began); took < time.Minute || took > time.Minute+hub.Patience {
 				t.Errorf("%s: after %v", name, took)
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -97,13 +98,24 @@ func (r *Relay) ask(ctx context.Context, p session.Producer, method, uri string)
 
 func repliesPath(id domain.ReplyID) string { return "/internal/replies/" + url.PathEscape(string(id)) }
 
-// Stream opens the text of a reply from a byte on. Its end is the reply's; an error is that of the connection.
-func (r *Relay) Stream(ctx context.Context, p session.Producer, id domain.ReplyID, from int) (io.ReadCloser, error) {
-	resp, err := r.ask(ctx, p, http.MethodGet, repliesPath(id)+"/stream?from="+strconv.Itoa(from))
+// Follow hands on what a reply says where it is made, from its beginning. It returns at the reply's end; an error is that
+// of the connection.
+func (r *Relay) Follow(ctx context.Context, p session.Producer, id domain.ReplyID, said func(commands.Chunk)) error {
+	resp, err := r.ask(ctx, p, http.MethodGet, repliesPath(id)+"/said")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return resp.Body, nil
+	defer func() { _ = resp.Body.Close() }() // it was read to its end, or nobody wants the rest
+	for d := json.NewDecoder(resp.Body); ; {
+		var c commands.Chunk
+		switch err := d.Decode(&c); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return errors.Join(errFar, err)
+		}
+		said(c)
+	}
 }
 
 // Cancel ends a reply where it is made, as of a user.
@@ -120,7 +132,7 @@ func (s *Server) internal(mux *chi.Mux) {
 	if s.Relay == nil {
 		return
 	}
-	mux.Get("/internal/replies/{id}/stream", s.forPeers(s.relayStream))
+	mux.Get("/internal/replies/{id}/said", s.forPeers(s.relaySaid))
 	mux.Post("/internal/replies/{id}/cancel", s.forPeers(s.relayCancel))
 }
 
@@ -140,28 +152,29 @@ func (s *Server) forPeers(serve func(http.ResponseWriter, *http.Request, *comman
 	}
 }
 
-// relayStream writes the text of a reply as it comes, to its end.
-func (s *Server) relayStream(w http.ResponseWriter, r *http.Request, run *commands.Run) {
-	at, err := strconv.Atoi(r.URL.Query().Get("from"))
-	if err != nil || at < 0 {
-		s.write(w, r, bad("query.from", "from", "must be a number of bytes"))
-		return
-	}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+// relaySaid writes what a reply says as it is said, to its end: a chunk a line.
+func (s *Server) relaySaid(w http.ResponseWriter, r *http.Request, run *commands.Run) {
+	w.Header().Set("Content-Type", "application/jsonl")
 	control := http.NewResponseController(w)
 	if control.Flush() != nil {
 		return
 	}
-	for {
-		p, err := run.Next(r.Context(), at, noTools)
-		if err != nil || len(p.Text) == 0 {
+	encoder := json.NewEncoder(w)
+	for at, seen := 0, 0; ; {
+		p, err := run.Next(r.Context(), at, seen)
+		if err != nil || len(p.Text) == 0 && len(p.Pieces) == 0 {
 			return // who asked has left, or it has ended
 		}
 		_ = control.SetWriteDeadline(time.Now().Add(writeFor)) // where it is not supported, none is kept
-		if _, err := w.Write(p.Text); err != nil || control.Flush() != nil {
+		for _, c := range p.Chunks(at) {
+			if encoder.Encode(c) != nil {
+				return
+			}
+		}
+		if control.Flush() != nil {
 			return
 		}
-		at += len(p.Text)
+		at, seen = at+len(p.Text), seen+len(p.Pieces)
 	}
 }
 

@@ -49,7 +49,7 @@ func (s *Server) streamReply(ctx context.Context, in *streamReplyIn) (*streamed,
 	if err != nil {
 		return nil, err
 	}
-	from, err := src.startAt(in.LastEventID, in.after)
+	from, err := startAt(src, in.LastEventID, in.after)
 	if err != nil {
 		return nil, err
 	}
@@ -79,13 +79,13 @@ func (s *Server) cancelReply(ctx context.Context, in *replyCommandIn) (*resource
 			return nil, err
 		}
 	}
-	if src.run == nil && b.Status == "running" {
+	if _, here := src.(local); !here && b.Status == "running" {
 		s.reachEnd(ctx, viewsReader, waitAsked)
 		m, err := s.Read.Reply(ctx, in.Who, domain.ReplyID(in.ID))
 		if err != nil {
 			return nil, err
 		}
-		src = &source{ended: &m}
+		src = stored{m}
 	}
 	out := &resource[messageBody]{Body: src.body()}
 	out.Position, out.Replayed = s.noted(in.Who, src.endedAt()), replayed(again)

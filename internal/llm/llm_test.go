@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"prelude/commands"
+	"prelude/domain/answer"
 	"prelude/domain/receipt"
 )
 
@@ -27,7 +28,7 @@ type heard struct {
 	text   string
 	pieces int // with a text
 	finish string
-	calls  string
+	said   answer.Draft // besides the text
 	usage  *receipt.Usage
 	err    error
 }
@@ -45,8 +46,11 @@ func listen(t *testing.T, reply iter.Seq2[commands.Chunk, error]) heard {
 		if chunk.Text != "" {
 			h.pieces++
 		}
+		for _, p := range chunk.Pieces {
+			p.At = len(h.text)
+			h.said.Add(p)
+		}
 		h.text += chunk.Text
-		h.calls += string(chunk.ToolCalls)
 		if chunk.Finish != "" {
 			h.finish = chunk.Finish
 		}

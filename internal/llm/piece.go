@@ -3,57 +3,61 @@ package llm
 import (
 	"errors"
 	"io"
-	"strconv"
-	"unicode/utf8"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"prelude/commands"
-	"prelude/domain/receipt"
 )
 
-// piece is what is read of a chat.completion.chunk, and of a chat.completion.
+// piece is what is read of a chat.completion.chunk, and of a chat.completion. What does not decide whether there is a
+// reply may be of any type: it is passed on, or is as if it were not there.
 type piece struct {
-	Object  string         `json:"object"`
+	Object  jsontext.Value `json:"object"`
 	Error   jsontext.Value `json:"error"`
 	Choices []choice       `json:"choices"`
-	Usage   *usage         `json:"usage"`
+	Usage   jsontext.Value `json:"usage"`
 	Padding span           `json:"obfuscation"` // random, so that lengths on the wire say less
+	// What every answer of ours has its own of.
+	ID          jsontext.Value `json:"id"`
+	Created     jsontext.Value `json:"created"`
+	Model       jsontext.Value `json:"model"`
+	Fingerprint jsontext.Value `json:"system_fingerprint"`
+	Rest        members        `json:",embed"`
 }
 
 type choice struct {
-	Index   int     `json:"index"`
-	Delta   message `json:"delta"`
-	Message message `json:"message"`
-	Finish  string  `json:"finish_reason"`
+	Index   jsontext.Value `json:"index"`
+	Delta   *message       `json:"delta"`
+	Message *message       `json:"message"` // of a whole reply; some servers stream it
+	Text    span           `json:"text"`    // of those that complete a text
+	Finish  jsontext.Value `json:"finish_reason"`
+	Rest    members        `json:",embed"`
 }
 
 type message struct {
-	Content   span           `json:"content"`
-	Refusal   span           `json:"refusal"` // the text of a reply that declines
-	Reasoning jsontext.Value `json:"reasoning"`
-	Thoughts  jsontext.Value `json:"reasoning_content"`
-	ToolCalls jsontext.Value `json:"tool_calls"`
+	Role    jsontext.Value `json:"role"`
+	Content span           `json:"content"`
+	Refusal span           `json:"refusal"`
+	Calls   jsontext.Value `json:"tool_calls"`
+	Call    jsontext.Value `json:"function_call"` // how there was one before there were many
+	Rest    members        `json:",embed"`
 }
 
-type usage struct {
-	Input  int `json:"prompt_tokens"`
-	Output int `json:"completion_tokens"`
-}
+// members are those of an object that have no field of their own.
+type members map[string]jsontext.Value
 
 // lenient reads what clients read. A character may be split over two pieces, so that neither half
 // is valid by itself.
-var lenient = jsontext.AllowInvalidUTF8(true)
+var lenient = json.JoinOptions(jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
 
-var errNotText = errors.New("not a text")
-
-// span is where a string stands in a JSON text, quotes included. The zero span is a null, or
+// span is where a value stands in a JSON text, quotes included. The zero span is a null, or
 // nothing.
-type span struct{ start, end int }
-
-// filled reports whether there is a string with something in it.
-func (s span) filled() bool { return s.end-s.start > len(`""`) }
+type span struct {
+	start, end int
+	kind       jsontext.Kind
+}
 
 // UnmarshalJSONFrom notes where the next value stands.
 func (s *span) UnmarshalJSONFrom(d *jsontext.Decoder) error {
@@ -61,164 +65,151 @@ func (s *span) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	if err != nil {
 		return err
 	}
-	switch v.Kind() {
-	case jsontext.KindNull:
-		*s = span{}
-	case jsontext.KindString:
+	*s = span{}
+	if s.kind = v.Kind(); s.kind != jsontext.KindNull {
 		s.end = int(d.InputOffset())
 		s.start = s.end - len(v)
-	default:
-		return errNotText
 	}
 	return nil
 }
 
-// parse reads all of a piece; what has no meaning here is checked to be JSON and left out.
+func (s span) in(data []byte) jsontext.Value { return data[s.start:s.end] }
+
+// parse reads all of a piece.
 func parse(data []byte) (piece, error) {
 	var p piece
 	err := json.Unmarshal(data, &p, lenient)
 	return p, err
 }
 
-// decode reads one piece. Most differ from the one before in their text alone, and then that is all
-// that is read. Alive reports that the model has said or thought something.
-func (r *reply) decode(data []byte) (chunk commands.Chunk, alive bool, err error) {
+// decode reads one piece into chunks. Most differ from the one before in their text alone, and then that is all that is
+// read. Alive reports that the model has said or thought something.
+func (r *reply) decode(data []byte) (alive bool, err error) {
 	if !r.failing {
 		if raw, ok := r.shape.match(data); ok {
-			chunk.Text, err = r.runes.join(raw)
-			return chunk, len(raw) > 0, err
+			if text := r.says.text(raw); text != "" {
+				r.ready = append(r.ready, commands.Chunk{Text: text})
+			}
+			return len(raw) > 0, nil
 		}
 	}
 	p, err := parse(data)
 	if err != nil {
-		return chunk, false, garbage()
+		return false, garbage()
 	}
 	if r.failing || p.failed() {
-		return chunk, false, reported(data, r.started)
+		return false, reported(data, r.started)
 	}
-	r.shape.learn(data, p)
+	r.shape.forget()
 	for _, c := range p.Choices {
-		if c.Index == 0 {
-			return r.take(data, c.Delta, c.Finish, p.Usage)
+		if count(c.Index) <= 0 {
+			return r.take(data, p, c, false)
 		}
 	}
-	return commands.Chunk{Usage: p.Usage.counted()}, false, nil
+	r.says.answer(p.Rest)
+	r.ready = r.says.flush(r.ready, commands.Chunk{Usage: counted(p.Usage)})
+	return false, nil
 }
 
 // single reads a reply that came as one JSON value.
-func (r *reply) single() (commands.Chunk, error) {
+func (r *reply) single() error {
 	r.over = true
 	data, err := io.ReadAll(io.LimitReader(r.in, maxLine+1))
 	if err != nil {
-		return commands.Chunk{}, cut(false)
+		return cut(false)
 	}
 	p, err := parse(data)
 	switch {
 	case errors.Is(err, io.ErrUnexpectedEOF) && len(data) <= maxLine:
-		return commands.Chunk{}, cut(false)
+		return cut(false)
 	case err != nil:
-		return commands.Chunk{}, garbage()
+		return garbage()
 	case p.failed():
-		return commands.Chunk{}, reported(data, false)
+		return reported(data, false)
 	case len(p.Choices) == 0:
-		return commands.Chunk{}, garbage()
+		return garbage()
 	}
 	c := p.Choices[0]
-	chunk, _, err := r.take(data, c.Message, c.Finish, p.Usage)
-	if chunk.Finish == "" {
-		chunk.Finish = "stop"
-		if err == nil && r.runes.torn() {
-			err = garbage()
+	for _, other := range p.Choices {
+		if count(other.Index) == 0 {
+			c = other
+			break
 		}
 	}
-	chunk.ToolCalls = numbered(chunk.ToolCalls)
-	return chunk, err
+	_, err = r.take(data, p, c, true)
+	return err
 }
 
-// take makes a chunk of a message, or of a piece of it.
-func (r *reply) take(
-	data []byte, m message, finish string, used *usage,
-) (chunk commands.Chunk, alive bool, err error) {
-	chunk = commands.Chunk{Finish: reason(finish), Usage: used.counted()}
+// take makes chunks of a choice: a whole reply, or a piece of one.
+func (r *reply) take(data []byte, p piece, c choice, whole bool) (alive bool, err error) {
+	m := c.Delta
+	if m == nil || m.nothing() && c.Message != nil {
+		m = c.Message
+	}
+	if m == nil {
+		m = &message{}
+	}
+	if m.Content.kind == 0 && c.Text.kind == jsontext.KindString {
+		m.Content = c.Text
+	}
+	finish := reason(c.Finish)
 	if finish == "error" {
-		return chunk, false, broken("The model broke off with an error.", !r.started)
+		return false, broken("The model broke off with an error.", !r.started)
 	}
-	said := m.Content
-	if !said.filled() && m.Refusal.filled() {
-		said = m.Refusal
+	alive = r.says.message(data, m, whole)
+	r.says.choice(c.Rest)
+	r.says.answer(p.Rest)
+	if finish == "" && whole {
+		finish = r.says.ending()
 	}
-	if said.end > 0 {
-		raw, _, ok := unquote(nil, data[said.start:said.end])
-		text, err := r.runes.join(raw)
-		if !ok || err != nil {
-			return chunk, false, garbage()
+	if finish != "" {
+		if err := r.says.finish(finish); err != nil {
+			return false, err
 		}
-		chunk.Text = text
 	}
-	// A limit may fall within a character, then its first half is left out; else it is missing the
-	// other.
-	if chunk.Finish != "" && chunk.Finish != "length" && r.runes.torn() {
-		return chunk, false, garbage()
+	used := counted(p.Usage)
+	before := len(r.ready)
+	r.ready = r.says.flush(r.ready, commands.Chunk{Finish: finish, Usage: used})
+	if len(r.ready) == before+1 && finish == "" && used == nil && r.ready[before].Pieces == nil {
+		r.shape.learn(data, p, m)
 	}
-	if !empty(m.ToolCalls) {
-		if m.ToolCalls.Kind() != jsontext.KindBeginArray || !utf8.Valid(m.ToolCalls) {
-			return chunk, false, garbage()
-		}
-		chunk.ToolCalls = []byte(m.ToolCalls)
-	}
-	thinks := !empty(m.Reasoning) || !empty(m.Thoughts)
-	return chunk, thinks || said.filled() || chunk.ToolCalls != nil, nil
+	return alive, nil
+}
+
+// nothing says that a message has no member that counts.
+func (m *message) nothing() bool {
+	return m.Content.kind == 0 && m.Refusal.kind == 0 && empty(m.Calls) && empty(m.Call) && len(m.Rest) == 0
 }
 
 // failed reports whether p is an error, in OpenAI's form or in that of older servers.
 func (p piece) failed() bool {
-	return p.Object == "error" || !empty(p.Error)
+	return string(p.Object) == `"error"` || !empty(p.Error)
 }
 
 // empty reports whether v is one of the ways in which servers write nothing.
 func empty(v jsontext.Value) bool {
 	switch string(v) {
-	case "", "null", `""`, "[]", "{}":
+	case "", "null", `""`, "[]", "{}", "false", "0":
 		return true
 	}
 	return false
 }
 
-func (u *usage) counted() *receipt.Usage {
-	if u == nil || u.Input < 0 || u.Output < 0 {
-		return nil
+// reason returns why the model stopped in OpenAI's words; empty: it has not. Servers have others, in capitals too;
+// those that nobody knows are a stop, because the reply is whole.
+func reason(v jsontext.Value) string {
+	if empty(v) {
+		return ""
 	}
-	return &receipt.Usage{InputTokens: u.Input, OutputTokens: u.Output}
-}
-
-// reason returns why the model stopped in OpenAI's words. Servers have others; those that nobody
-// knows are a stop, because the reply is whole.
-func reason(finish string) string {
-	switch finish {
-	case "", "stop", "length", "tool_calls", "content_filter":
+	switch finish := strings.ToLower(plain(v)); finish {
+	case "stop", "length", "tool_calls", "content_filter", "error":
 		return finish
-	case "function_call":
+	case "function_call", "tool_use", "tool_call":
 		return "tool_calls"
-	case "max_tokens", "model_length":
+	case "max_tokens", "max_output_tokens", "model_length":
 		return "length"
+	case "safety", "recitation", "blocklist", "prohibited_content", "spii", "image_safety", "language", "refusal":
+		return "content_filter"
 	}
 	return "stop"
-}
-
-// numbered gives each call of a whole message the index that it has in pieces.
-func numbered(calls []byte) []byte {
-	var all []map[string]jsontext.Value
-	if len(calls) == 0 || json.Unmarshal(calls, &all) != nil {
-		return calls
-	}
-	for i, call := range all {
-		if _, ok := call["index"]; !ok && call != nil {
-			call["index"] = jsontext.Value(strconv.Itoa(i))
-		}
-	}
-	out, err := json.Marshal(all, json.Deterministic(true))
-	if err != nil {
-		return calls
-	}
-	return out
 }

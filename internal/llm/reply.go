@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"prelude/commands"
+	"prelude/domain/answer"
 )
 
 const (
@@ -19,95 +21,109 @@ const (
 	maxDrain = 100 * time.Millisecond
 )
 
-var (
-	dataField = []byte("data:")
-	done      = []byte("[DONE]")
-	fields    = [][]byte{[]byte(":"), []byte("event:"), []byte("id:"), []byte("retry:")}
-)
+var done = []byte("[DONE]")
 
-// reply reads one reply from a server: server-sent events, each line of data one piece, or the
+// reply reads one reply from a server: server-sent events, the data of each one piece, or the
 // whole as one JSON value where the server does not stream.
 type reply struct {
-	watch *watch
-	in    *bufio.Reader
-	long  []byte // a line that did not fit the reader
-	shape shape  // of the pieces seen last
-	runes runes
+	watch  *watch
+	events events
+	in     *bufio.Reader
+	shape  shape // of the pieces seen last
+	says   says
+	ready  []commands.Chunk // that were read and not given yet
 
 	begun    bool // the first byte has been looked at
 	started  bool // a piece of the reply has been given
+	answers  bool // there was more than thoughts
 	finished bool // the model said why it stopped
 	failing  bool // the server announced an error
 	over     bool
 }
 
 func newReply(w *watch, body io.Reader) *reply {
-	return &reply{watch: w, in: bufio.NewReader(watched{w, body})}
+	in := bufio.NewReader(&lineFeeds{from: watched{w, body}})
+	return &reply{watch: w, in: in, events: events{in: in}}
 }
 
 // next returns the next piece that says something; io.EOF after the last. Once the model has said
 // why it stopped, the reply is whole, so nothing that goes wrong later is an error.
 func (r *reply) next(ctx context.Context) (commands.Chunk, error) {
-	for !r.over {
-		if ctx.Err() != nil {
-			return r.end(ctx.Err())
-		}
-		if !r.begun && r.whole() {
-			return r.single()
-		}
-		data, err := r.data()
-		if err != nil {
-			return r.end(err)
-		}
-		if bytes.Equal(data, done) {
-			return r.done()
-		}
-		chunk, alive, err := r.decode(data)
-		if err != nil {
-			return r.end(err)
-		}
-		says := chunk.Text != "" || chunk.ToolCalls != nil || chunk.Finish != ""
-		r.breathe(alive || says, chunk)
-		if says || chunk.Usage != nil {
+	for {
+		if len(r.ready) > 0 {
+			chunk := r.ready[0]
+			r.ready = r.ready[1:]
+			r.started = r.started || chunk.Text != "" || chunk.Pieces != nil
 			return chunk, nil
 		}
+		if r.over {
+			return commands.Chunk{}, io.EOF
+		}
+		if err := r.read(ctx); err != nil {
+			r.over = true
+			if r.finished {
+				err = io.EOF
+			}
+			return commands.Chunk{}, err
+		}
 	}
-	return commands.Chunk{}, io.EOF
+}
+
+// read reads what is ready next.
+func (r *reply) read(ctx context.Context) error {
+	r.ready = r.ready[:0]
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if !r.begun && r.whole() {
+		return r.single()
+	}
+	data, err := r.data()
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(data, done) {
+		return r.done()
+	}
+	alive, err := r.decode(data)
+	if err != nil {
+		return err
+	}
+	r.breathe(alive)
+	return nil
 }
 
 // breathe notes what has arrived and says how long the next piece may take.
-func (r *reply) breathe(alive bool, chunk commands.Chunk) {
-	r.started = r.started || chunk.Text != "" || chunk.ToolCalls != nil
-	r.finished = r.finished || chunk.Finish != ""
+func (r *reply) breathe(alive bool) {
+	for _, chunk := range r.ready {
+		r.answers = r.answers || chunk.Text != "" || slices.ContainsFunc(chunk.Pieces, func(p answer.Piece) bool {
+			return p.Kind != answer.Reasoning && p.Place == answer.InMessage
+		})
+		r.finished = r.finished || chunk.Finish != ""
+	}
 	switch {
 	case r.finished:
 		r.watch.rest(min(maxGrace, r.watch.limits.BetweenTokens))
-	case r.started && alive:
+	case r.answers && alive:
 		r.watch.rest(r.watch.limits.BetweenTokens)
 	case alive: // it thinks aloud
 		r.watch.rest(r.watch.limits.FirstToken)
 	}
 }
 
-func (r *reply) end(err error) (commands.Chunk, error) {
-	r.over = true
-	if r.finished {
-		return commands.Chunk{}, io.EOF
-	}
-	return commands.Chunk{}, err
-}
-
 // done ends a reply that the server says is whole.
-func (r *reply) done() (commands.Chunk, error) {
+func (r *reply) done() error {
 	r.over = true
 	r.drain()
 	if r.finished {
-		return commands.Chunk{}, io.EOF
+		return nil
 	}
-	if r.runes.torn() {
-		return commands.Chunk{}, garbage()
+	finish := r.says.ending()
+	if err := r.says.finish(finish); err != nil {
+		return err
 	}
-	return commands.Chunk{Finish: "stop"}, nil
+	r.ready = r.says.flush(r.ready, commands.Chunk{Finish: finish})
+	return nil
 }
 
 // drain reads the few bytes after the reply, because a connection is used again only if nothing is
@@ -120,66 +136,21 @@ func (r *reply) drain() {
 // data returns the data of the next event. Its bytes are good until the next call.
 func (r *reply) data() ([]byte, error) {
 	for {
-		line, err := r.line()
-		data, ok := bytes.CutPrefix(line, dataField)
-		data = bytes.TrimSpace(data)
+		data, kind, err := r.events.next()
 		switch {
-		case err != nil && ok && (bytes.Equal(data, done) || jsontext.Value(data).IsValid()):
+		case errors.Is(err, errLong), err != nil && (r.events.strange || r.says.odd) && len(data) == 0:
+			return nil, garbage()
+		case err != nil && (bytes.Equal(data, done) || jsontext.Value(data).IsValid()):
 			return data, nil // what is whole needs no end of line
-		case err != nil && !ok && !begun(line):
-			return nil, garbage()
 		case err != nil:
-			return nil, err
-		case ok && len(data) > 0:
+			return nil, cut(r.started) // its own text may quote the server
+		}
+		r.failing = r.failing || string(kind) == "error"
+		if len(data) > 0 && (data[0] == '{' || data[0] == '[' || bytes.Equal(data, done) || r.failing) {
 			return data, nil
-		case !ok && !field(line):
-			return nil, garbage()
 		}
-		r.failing = r.failing || string(line) == "event: error" || string(line) == "event:error"
+		r.events.strange = r.events.strange || len(data) > 0 // a word to keep the connection open
 	}
-}
-
-// field reports whether line may stand in a stream of events besides data.
-func field(line []byte) bool {
-	for _, f := range fields {
-		if bytes.HasPrefix(line, f) {
-			return true
-		}
-	}
-	return len(line) == 0
-}
-
-// begun reports whether line, which was cut off, may be the beginning of one of a stream of events.
-func begun(line []byte) bool {
-	if field(line) || bytes.HasPrefix(dataField, line) {
-		return true
-	}
-	for _, f := range fields {
-		if bytes.HasPrefix(f, line) {
-			return true
-		}
-	}
-	return false
-}
-
-// line returns the next line without its end; with an error, what there is of it.
-func (r *reply) line() ([]byte, error) {
-	line, err := r.in.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		r.long = r.long[:0]
-		for errors.Is(err, bufio.ErrBufferFull) {
-			if r.long = append(r.long, line...); len(r.long) > maxLine {
-				return nil, garbage()
-			}
-			line, err = r.in.ReadSlice('\n')
-		}
-		r.long = append(r.long, line...)
-		line = r.long
-	}
-	if err != nil {
-		return line, cut(r.started) // its own text may quote the server
-	}
-	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
 }
 
 // whole looks at the first byte and reports whether the reply comes as one JSON value. A stream of
@@ -191,7 +162,7 @@ func (r *reply) whole() bool {
 	}
 	for {
 		first, err := r.in.Peek(1)
-		if err != nil || first[0] != ' ' && first[0] != '\n' && first[0] != '\r' {
+		if err != nil || !bytes.ContainsAny(first, " \t\r\n") {
 			return err == nil && first[0] == '{'
 		}
 		_, _ = r.in.Discard(1)

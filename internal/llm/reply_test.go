@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -60,7 +61,6 @@ func TestReply(t *testing.T) {
 		"thoughts": {
 			event(`{"reasoning_content":"hm"}`, "null") + say("a") + stop, "a", "stop",
 		},
-		"a refusal": {event(`{"refusal":"No."}`, "null") + stop + end, "No.", "stop"},
 		"tool calls": {
 			event(call, "null") + event(`{}`, `"tool_calls"`) + end, "", "tool_calls",
 		},
@@ -82,25 +82,11 @@ func TestReply(t *testing.T) {
 			h := hear(t, c.body)
 			h.says(t, c.text, c.finish)
 			if used := (receipt.Usage{InputTokens: 9, OutputTokens: 2}); name == "usual" {
-				if h.usage == nil || *h.usage != used {
+				if h.usage == nil || !reflect.DeepEqual(*h.usage, used) {
 					t.Errorf("got usage %+v", h.usage)
 				}
 			}
-			if name == "tool calls" && !strings.Contains(call, h.calls) {
-				t.Errorf("got calls %s", h.calls)
-			}
 		})
-	}
-}
-
-func TestCallsOfOneCompletionAreNumbered(t *testing.T) {
-	t.Parallel()
-	const body = `{"choices":[{"message":{"content":null,"tool_calls":[{"id":"a"},{"id":"b"}]},` +
-		`"finish_reason":"tool_calls"}]}`
-	h := hear(t, body)
-	h.says(t, "", "tool_calls")
-	if h.calls != `[{"id":"a","index":0},{"id":"b","index":1}]` {
-		t.Errorf("got %s", h.calls)
 	}
 }
 
@@ -121,15 +107,6 @@ func TestReplyFails(t *testing.T) {
 		"not JSON":             {"data: secret\n\n", codeGarbage, false},
 		"JSON of another sort": {"data: [1]\n\n", codeGarbage, false},
 		"content is a number":  {event(`{"content":1}`, "null"), codeGarbage, false},
-		"not UTF-8": {
-			say("a") + event("{\"content\":\"a\xffb\"}", "null") + stop, codeGarbage, false,
-		},
-		"half a character": {
-			event("{\"content\":\"\xe2\x82\"}", "null") + stop, codeGarbage, false,
-		},
-		"half a character, done": {
-			event("{\"content\":\"\xe2\x82\"}", "null") + end, codeGarbage, false,
-		},
 		"error": {
 			say("a") + `data: {"error":{"message":"secret"}}` + "\n\n", codeError, false,
 		},

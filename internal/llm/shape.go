@@ -3,6 +3,8 @@ package llm
 import (
 	"bytes"
 	"slices"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // shape is a piece without its text. A piece that has the same bytes around a JSON string is the
@@ -14,25 +16,21 @@ type shape struct {
 	raw   []byte
 }
 
-// learn takes the shape of a piece that is a text and nothing else.
-func (s *shape) learn(data []byte, p piece) {
-	s.line, s.holes = s.line[:0], s.holes[:0]
-	if len(p.Choices) != 1 || p.Usage != nil {
-		return
-	}
-	c := p.Choices[0]
-	d := c.Delta
-	if c.Index != 0 || c.Finish != "" || d.Content.end == 0 || !empty(d.ToolCalls) ||
-		d.Refusal.filled() || !empty(d.Reasoning) || !empty(d.Thoughts) {
+// forget has no shape be known.
+func (s *shape) forget() { s.line, s.holes = s.line[:0], s.holes[:0] }
+
+// learn takes the shape of a piece that said a text, and nothing else that had not been said before.
+func (s *shape) learn(data []byte, p piece, m *message) {
+	if m.Content.kind != jsontext.KindString || len(p.Choices) != 1 {
 		return
 	}
 	s.line = append(s.line, data...)
-	s.holes = append(s.holes, d.Content)
-	if p.Padding.end > 0 {
+	s.holes = append(s.holes, m.Content)
+	if p.Padding.kind == jsontext.KindString {
 		s.holes = append(s.holes, p.Padding)
 		slices.SortFunc(s.holes, func(a, b span) int { return a.start - b.start })
 	}
-	s.text = slices.Index(s.holes, d.Content)
+	s.text = slices.Index(s.holes, m.Content)
 }
 
 // match returns the text of data if it has the shape. Its bytes are good until the next call.

@@ -80,15 +80,17 @@ type runes struct{ held []byte }
 // torn reports whether half a character waits for the rest of it.
 func (r *runes) torn() bool { return len(r.held) > 0 }
 
-// join returns text as far as it is whole, after what was held of the text before it.
-func (r *runes) join(text []byte) (string, error) {
+// join returns text as far as it is whole, after what was held of the text before it. What can be no character is
+// marked as clients mark it.
+func (r *runes) join(text []byte) string {
 	if len(r.held) == 0 && utf8.Valid(text) {
-		return string(text), nil
+		return string(text)
 	}
 	if len(text) == 0 {
-		return "", nil
+		return ""
 	}
 	all := append(r.held, text...)
+	r.held = nil
 	var out []byte
 	for len(all) > 0 {
 		c, size := utf8.DecodeRune(all)
@@ -97,18 +99,29 @@ func (r *runes) join(text []byte) (string, error) {
 			out = append(out, all[:size]...)
 		case !utf8.FullRune(all) || len(all) == 3 && utf16.IsSurrogate(surrogate(all)):
 			r.held = bytes.Clone(all)
-			return string(out), nil
+			return string(out)
 		default:
-			pair := utf16.DecodeRune(surrogate(all), surrogate(all[min(3, len(all)):]))
-			if pair == utf8.RuneError {
-				return "", garbage()
+			size = 1
+			if half := surrogate(all); half != 0 {
+				size = 3
+				if pair := utf16.DecodeRune(half, surrogate(all[3:])); pair != utf8.RuneError {
+					c, size = pair, 6
+				}
 			}
-			out, size = utf8.AppendRune(out, pair), 6
+			out = utf8.AppendRune(out, c)
 		}
 		all = all[size:]
 	}
+	return string(out)
+}
+
+// rest ends the text: of half a character that no other half came for, a mark is left.
+func (r *runes) rest() string {
+	if !r.torn() {
+		return ""
+	}
 	r.held = nil
-	return string(out), nil
+	return "\uFFFD"
 }
 
 // surrogate reads what unquote wrote for half of a pair; zero if that is not what b begins with.
