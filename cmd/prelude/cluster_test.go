@@ -225,7 +225,7 @@ func TestInternal(t *testing.T) {
 	reply, body := r.begin("demo:chunks=100 demo:delay=20ms")
 	defer func() { _ = body.Close() }()
 	stranger := r.as("")
-	for _, path := range []string{"/internal/replies/" + reply + "/stream?from=0", "/internal/replies/rpl_1/stream?from=0"} {
+	for _, path := range []string{"/internal/replies/" + reply + "/said", "/internal/replies/rpl_1/said"} {
 		stranger.do("GET", path, nil).refused(401, "unauthenticated")
 		r.do("GET", path, nil).refused(401, "unauthenticated") // an API key is none
 	}

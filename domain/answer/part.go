@@ -154,8 +154,8 @@ func Rest(parts []Part, said []Piece) []Piece {
 		pieces[i] = draft.parts[i].rest(pieces[i])
 	}
 	kept := pieces[:0]
-	for _, p := range pieces {
-		if p.Text != "" || p.Value != nil {
+	for i, p := range pieces {
+		if p.Text != "" || p.Value != nil || i >= len(draft.parts) {
 			kept = append(kept, p)
 		}
 	}
