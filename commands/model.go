@@ -21,10 +21,10 @@ type Route struct {
 
 // Chunk is a piece of a reply as it arrives. The last ones may carry the finish and the usage without a text.
 type Chunk struct {
-	Pieces []answer.Piece // of what is no text; said before Text
-	Text   string
-	Finish string // stop, length, tool_calls, content_filter
-	Usage  *receipt.Usage
+	Pieces []answer.Piece `json:"pieces,omitempty"` // of what is no text; said before Text
+	Text   string         `json:"text,omitempty"`
+	Finish string         `json:"-"` // stop, length, tool_calls, content_filter
+	Usage  *receipt.Usage `json:"-"`
 }
 
 // ModelRequest is a request and what a model may be told about it besides.

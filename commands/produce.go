@@ -31,7 +31,7 @@ func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
 	}
 	var e session.End
 	var used *receipt.Usage
-	left := room{bytes: session.MaxReply}
+	left, spoken := room{bytes: session.MaxReply}, 0
 	for chunk, err := range h.Models.Stream(ctx, t.route, req) {
 		if err != nil {
 			e = failure(ctx, err)
@@ -47,13 +47,14 @@ func (h Sessions) converse(ctx context.Context, r *Run, t turn) session.End {
 			continue
 		}
 		said, whole := left.take(chunk)
+		spoken += said.size()
 		if r.Add(said); !whole {
 			e.Finish = "length"
 			break
 		}
 	}
 	e.Text, e.Parts = r.Text(), answer.Encode(r.Parts())
-	e.Usage = usage(used, t, session.MaxReply-left.bytes)
+	e.Usage = usage(used, t, spoken)
 	return e
 }
 
@@ -78,6 +79,15 @@ func (r *room) take(c Chunk) (said Chunk, whole bool) {
 	c.Text = session.Cut(c.Text, r.bytes)
 	r.bytes -= len(c.Text)
 	return c, whole
+}
+
+// size is how many bytes a model has said.
+func (c Chunk) size() int {
+	n := len(c.Text)
+	for _, p := range c.Pieces {
+		n += len(p.Text) + len(p.Value)
+	}
+	return n
 }
 
 // usage is what the provider counted, else an estimate.

@@ -51,14 +51,14 @@ type Part struct {
 
 // Piece is a step in which something besides the text is said: it begins a part, or adds to one.
 type Piece struct {
-	Part  int // the part's number among those that are no text, from 0; the next one begins it
-	Kind  Kind
-	Name  string
-	Place Place
-	Call  int             // of a tool call: its number among the calls, from 0
-	At    int             // how many bytes of the reply's text were said before it
-	Text  string          // more of its text; of a tool call, of its arguments
-	Value json.RawMessage // members of a tool call; of others, more of the value
+	Part  int             `json:"part"` // its number among those that are no text, from 0; the next one begins it
+	Kind  Kind            `json:"kind"`
+	Name  string          `json:"name,omitempty"`
+	Place Place           `json:"place,omitempty"`
+	Call  int             `json:"call,omitempty"`  // of a tool call: its number among the calls, from 0
+	At    int             `json:"at,omitempty"`    // how many bytes of the reply's text were said before it
+	Text  string          `json:"text,omitempty"`  // more of its text; of a tool call, of its arguments
+	Value json.RawMessage `json:"value,omitempty"` // members of a tool call; of others, more of the value
 }
 
 // Size is how many bytes a piece adds at most to what [Encode] writes; begins says that it begins its part.

@@ -23,8 +23,9 @@ type remote struct {
 	producer *session.Producer
 	gives    time.Time // when its producer gives the model up
 
-	mirror *commands.Run // what came; nil: nobody has asked for any yet
-	relay  <-chan error  // why no more comes; closed at the reply's end
+	asked  context.Context //nolint:containedctx // of the request that the reply is followed for: its producer is heard as long
+	mirror *commands.Run   // what came; nil: nobody has asked for any yet
+	relay  <-chan error    // why no more comes; closed at the reply's end
 	heard  []answer.Piece
 	ended  bool
 }
@@ -49,7 +50,7 @@ func (r *remote) wait(ctx context.Context) error { return r.end(ctx, nil) }
 // next gives what the producer has said, then what the views have besides.
 func (r *remote) next(ctx context.Context, w *events, at, seen int) (commands.Progress, error) {
 	if r.mirror == nil {
-		r.listen(ctx)
+		r.listen(r.asked)
 	}
 	for !r.ended {
 		p, more, _ := r.mirror.Look(at, seen) // nobody ends it

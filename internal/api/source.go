@@ -48,7 +48,7 @@ func (s *Server) source(ctx context.Context, who domain.Principal, id domain.Rep
 		return stored{m}, nil
 	}
 	under, running, err := s.madeBy(ctx, who, m)
-	far := &remote{s: s, who: who, known: m, gives: under.Until}
+	far := &remote{s: s, asked: ctx, who: who, known: m, gives: under.Until}
 	switch {
 	case err == nil:
 	case ctx.Err() == nil && away(err):
