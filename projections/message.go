@@ -105,7 +105,8 @@ func (g *gathered) add(rec eventlog.Record) {
 			status: "running", seq: int64(rec.Revision), producer: e.Producer, until: &e.Until,
 			about: about{Preset: e.Preset, Model: e.Manifest.Model, At: e.At, Position: uint64(rec.Position)}})
 	case session.ReplyCompleted:
-		g.end(rec, org, e.Reply, "completed", e.Text, about{Parts: e.Parts, Tools: e.Tools, Finish: e.Finish, Usage: &e.Usage, Cost: e.Cost,
+		g.end(rec, org, e.Reply, "completed", e.Text, about{Parts: e.Parts, Tools: e.Tools, Finish: e.Finish,
+			Usage: &e.Usage, Cost: e.Cost,
 			Length: e.Length, EndedAt: &e.At})
 	case session.ReplyFailed:
 		g.end(rec, org, e.Reply, "failed", e.Text, about{Parts: e.Parts, Usage: &e.Usage, Length: e.Length, EndedAt: &e.At,
@@ -114,7 +115,8 @@ func (g *gathered) add(rec eventlog.Record) {
 		g.end(rec, org, e.Reply, "cancelled", e.Text, about{Parts: e.Parts, Usage: &e.Usage, Length: e.Length,
 			EndedAt: &e.At})
 	case completion.Ended:
-		g.end(rec, org, domain.ReplyID(rec.Stream.Object()), e.Status, e.Text, about{Parts: e.Parts, Tools: e.Tools, Finish: e.Finish,
+		g.end(rec, org, domain.ReplyID(rec.Stream.Object()), e.Status, e.Text, about{
+			Parts: e.Parts, Tools: e.Tools, Finish: e.Finish,
 			Usage: &e.Usage, Cost: e.Cost, Length: e.Length, EndedAt: &e.At, Code: e.Code, Detail: e.Detail,
 			Retryable: e.Retryable})
 	}
@@ -224,5 +226,6 @@ func (a about) ended() any {
 		Tools     domain.Secret  `json:"tools"`
 		Position  uint64         `json:"position,omitempty"`
 		EndedPos  uint64         `json:"end_position,omitempty"`
-	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Length, a.EndedAt, a.Parts, a.Tools, a.Position, a.EndedPos}
+	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Length, a.EndedAt,
+		a.Parts, a.Tools, a.Position, a.EndedPos}
 }

@@ -20,8 +20,8 @@ const (
 	Other     Kind = "other"
 )
 
-// TakesTurns says that parts of the kind are said one after another, and in turn with the text. Others grow beside them,
-// to the end.
+// TakesTurns says that parts of the kind are said one after another, and in turn with the text. Others grow beside
+// them, to the end.
 func (k Kind) TakesTurns() bool { return k == Text || k == Reasoning || k == Refusal || k == Image }
 
 // placed says that parts of the kind have a place within the text.
@@ -75,7 +75,8 @@ func (p Piece) Size(begins bool) int {
 		}
 	}
 	if begins {
-		n += len(`{"kind":"reasoning","name":"","place":"message","at":1000000,"text":"","value":{"type":"function"}},`) + 2*len(p.Name)
+		const around = `{"kind":"reasoning","name":"","place":"message","at":1000000,"text":"","value":{"type":"function"}},`
+		n += len(around) + 2*len(p.Name)
 	}
 	return n
 }

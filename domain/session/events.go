@@ -89,7 +89,7 @@ type ReplyCompleted struct {
 	Reply  domain.ReplyID `json:"reply"`
 	Text   domain.Secret  `json:"text"`
 	Parts  domain.Secret  `json:"parts,omitzero"` // what was said besides the text, as answer.Encode writes it
-	Tools  domain.Secret  `json:"tool_calls"`     // a JSON list, as OpenAI writes them: of older events, which have no parts
+	Tools  domain.Secret  `json:"tool_calls"`     // a JSON list: of older events, which have no parts
 	Length int            `json:"length_bytes"`
 	Finish string         `json:"finish_reason"`
 	Usage  receipt.Usage  `json:"usage"`

@@ -6,8 +6,8 @@ import (
 	"prelude/domain/answer"
 )
 
-// openAIMessage is what a model said, as a whole answer carries it: the message, and what stands beside it in the choice and
-// in the answer.
+// openAIMessage is what a model said, as a whole answer carries it: the message, and what stands beside it in the
+// choice and in the answer.
 func openAIMessage(text string, parts []answer.Part) (message, choice, whole map[string]any) {
 	message, choice = map[string]any{"role": "assistant", "content": text, "refusal": nil}, map[string]any{}
 	whole = map[string]any{}
@@ -71,10 +71,10 @@ func (c chat) openAIDelta(head map[string]any, p answer.Piece, begins bool) map[
 	if p.Place == answer.InMessage {
 		delta[p.Name] = v
 	}
-	chunk := chunkOf(head, delta, nil)
+	chunk, choice := chunkAnd(head, delta, nil)
 	switch p.Place {
 	case answer.InChoice:
-		chunk["choices"].([]any)[0].(map[string]any)[p.Name] = v
+		choice[p.Name] = v
 	case answer.InAnswer:
 		chunk[p.Name] = v
 	case answer.InMessage:

@@ -76,8 +76,14 @@ func (c chat) chunk(w *events, head map[string]any, delta map[string]any, finish
 }
 
 func chunkOf(head map[string]any, delta map[string]any, finish *string) map[string]any {
-	chunk := maps.Clone(head)
-	chunk["choices"] = []any{map[string]any{"index": 0, "delta": delta, "logprobs": nil,
-		"finish_reason": finish}}
+	chunk, _ := chunkAnd(head, delta, finish)
 	return chunk
+}
+
+// chunkAnd is a chunk, and its one choice.
+func chunkAnd(head map[string]any, delta map[string]any, finish *string) (chunk, choice map[string]any) {
+	chunk = maps.Clone(head)
+	choice = map[string]any{"index": 0, "delta": delta, "logprobs": nil, "finish_reason": finish}
+	chunk["choices"] = []any{choice}
+	return chunk, choice
 }

@@ -13,9 +13,9 @@ import (
 	"prelude/readmodels"
 )
 
-// remote is a reply that is running and not made here: what it says comes through the process that makes it, if one is
-// known, and its end from the views. Where that process is not reached, all of it comes from the views when it has ended.
-// One that is made by none that is known may have ended: the views will tell.
+// remote is a reply that is running and not made here: what it says comes through the process that makes it, if one
+// is known, and its end from the views. Where that process is not reached, all of it comes from the views when it has
+// ended. One that is made by none that is known may have ended: the views will tell.
 type remote struct {
 	s        *Server
 	who      domain.Principal
@@ -23,7 +23,7 @@ type remote struct {
 	producer *session.Producer
 	gives    time.Time // when its producer gives the model up
 
-	asked  context.Context //nolint:containedctx // of the request that the reply is followed for: its producer is heard as long
+	asked  context.Context //nolint:containedctx // of the request: its producer is heard as long as that lasts
 	mirror *commands.Run   // what came; nil: nobody has asked for any yet
 	relay  <-chan error    // why no more comes; closed at the reply's end
 	heard  []answer.Piece

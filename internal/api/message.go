@@ -98,7 +98,8 @@ func messageOf(m readmodels.Message) messageBody {
 		return b
 	}
 	b.Session, b.Message = text(string(m.Session)), text(string(m.Message))
-	b.replyPart = &replyPart{Status: m.Status, Parts: partsOf(m.Text.Text, m.Said), TextBytes: m.Length, Finish: text(m.Finish),
+	b.replyPart = &replyPart{Status: m.Status, Parts: partsOf(m.Text.Text, m.Said), TextBytes: m.Length,
+		Finish: text(m.Finish),
 		Preset: usedOf(m.Preset), Model: m.Model, Usage: m.Usage, CostMicros: m.Cost,
 		EndedAt: timeOf(m.EndedAt)}
 	if m.Code != "" {
@@ -112,7 +113,8 @@ func runBody(r *commands.Run) messageBody {
 	content := r.Text()
 	b := messageBody{ID: string(r.Reply), Role: "assistant", Session: text(string(r.Session)),
 		Message: text(string(r.Message)), Content: &content, At: Time{r.StartedAt},
-		replyPart: &replyPart{Status: "running", Parts: partsOf(content, r.Parts()), TextBytes: len(content), Preset: usedOf(r.Preset),
+		replyPart: &replyPart{Status: "running", Parts: partsOf(content, r.Parts()), TextBytes: len(content),
+			Preset: usedOf(r.Preset),
 			Model: r.Model}}
 	if e, ended := r.Ended(); ended {
 		usage := e.Usage

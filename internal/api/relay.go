@@ -98,8 +98,8 @@ func (r *Relay) ask(ctx context.Context, p session.Producer, method, uri string)
 
 func repliesPath(id domain.ReplyID) string { return "/internal/replies/" + url.PathEscape(string(id)) }
 
-// Follow hands on what a reply says where it is made, from its beginning. It returns at the reply's end; an error is that
-// of the connection.
+// Follow hands on what a reply says where it is made, from its beginning. It returns at the reply's end; an error is
+// that of the connection.
 func (r *Relay) Follow(ctx context.Context, p session.Producer, id domain.ReplyID, said func(commands.Chunk)) error {
 	resp, err := r.ask(ctx, p, http.MethodGet, repliesPath(id)+"/said")
 	if err != nil {

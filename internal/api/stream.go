@@ -60,15 +60,15 @@ type (
 	}
 )
 
-// place is where in a reply somebody is: after so many bytes of text, and so many parts that are none; -1 parts: all that
-// were said before the text there.
+// place is where in a reply somebody is: after so many bytes of text, and so many parts that are none; -1 parts: all
+// that were said before the text there.
 type place struct{ bytes, parts int }
 
 // fromStart follows a reply with the event of its start; 0 bytes are after that.
 var fromStart = place{-1, 0}
 
-// follow writes a reply's events after a place, to its end. Who reads may leave: the reply goes on. Whose key is revoked
-// has to.
+// follow writes a reply's events after a place, to its end. Who reads may leave: the reply goes on. Whose key is
+// revoked has to.
 func (s *Server) follow(src source, from place) func(huma.Context) {
 	return func(hc huma.Context) {
 		w := s.eventStream(hc)
@@ -93,7 +93,8 @@ func partID(reply string, offset, parts int) string {
 	return offsetID(reply, offset) + "." + strconv.Itoa(parts)
 }
 
-// follower writes what a reply says as it is said: text at once, each part that is none when nothing more can come of it.
+// follower writes what a reply says as it is said: text at once, each part that is none when nothing more can come of
+// it.
 type follower struct {
 	w     *events
 	id    string
@@ -129,8 +130,8 @@ func (f *follower) follow(ctx context.Context, src source) bool {
 	return false
 }
 
-// text writes as much of a text as leads to a place in the whole, and gives the rest. Where there was no text yet when it
-// was asked for, the place to begin may lie inside a character.
+// text writes as much of a text as leads to a place in the whole, and gives the rest. Where there was no text yet
+// when it was asked for, the place to begin may lie inside a character.
 func (f *follower) text(text []byte, to int) (rest []byte) {
 	n := min(to-f.at, len(text))
 	if n <= 0 {

@@ -82,8 +82,8 @@ func (s *says) toolCall(m members, whole bool) {
 	}
 }
 
-// find is the call that a piece goes on with; nil: it begins one. That an index is in use does not say that the piece is
-// of the same call: some servers number all calls alike, and some none.
+// find is the call that a piece goes on with; nil: it begins one. That an index is in use does not say that the piece
+// is of the same call: some servers number all calls alike, and some none.
 func (c *calls) find(index int, id, named string, whole bool) *call {
 	if whole || c.last == nil {
 		return nil

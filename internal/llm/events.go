@@ -22,8 +22,8 @@ type events struct {
 	strange bool   // there was something that no such stream has
 }
 
-// next returns the data of the next event and its type; with an error, what there is of it. The bytes are good until the
-// next call.
+// next returns the data of the next event and its type; with an error, what there is of it. The bytes are good until
+// the next call.
 func (e *events) next() (data, kind []byte, err error) {
 	e.data, e.kind = append(e.data[:0], e.again...), e.kind[:0]
 	e.again = e.again[:0]

@@ -62,8 +62,8 @@ func fields(v jsontext.Value) members {
 	return m
 }
 
-// counted is what a provider says of a reply's tokens; nil: nothing that can be read. Both counts may be written in other
-// ways, and what it says besides is kept as far as it is numbers.
+// counted is what a provider says of a reply's tokens; nil: nothing that can be read. Both counts may be written in
+// other ways, and what it says besides is kept as far as it is numbers.
 func counted(v jsontext.Value) *receipt.Usage {
 	if v.Kind() != jsontext.KindBeginObject {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"prelude/domain/answer"
 )
 
-// says puts together what a model says: which part a piece begins or goes on with. It is done here once, before anything
-// is shown or kept, so that a reply that came whole, a streamed one and a repeat are the same.
+// says puts together what a model says: which part a piece begins or goes on with. It is done here once, before
+// anything is shown or kept, so that a reply that came whole, a streamed one and a repeat are the same.
 type says struct {
 	parts  []*open
 	turn   *open            // the part that has its turn; nil: the text has
@@ -273,8 +273,9 @@ func (s *says) ending() string {
 	return "stop"
 }
 
-// finish ends what was said. A limit may fall within a character, then its first half is left out; else what is missing
-// of it is marked. A reply that came to its end with nothing in it that can be read is none: it would be an empty success.
+// finish ends what was said. A limit may fall within a character, then its first half is left out; else what is
+// missing of it is marked. A reply that came to its end with nothing in it that can be read is none: it would be an
+// empty success.
 func (s *says) finish(finish string) error {
 	if finish != "length" {
 		s.held.Text += s.runes.rest()
@@ -295,5 +296,7 @@ func (s *says) finish(finish string) error {
 
 // strange says that the message held something.
 func (s *says) strange() bool {
-	return slices.ContainsFunc(s.parts, func(o *open) bool { return o.place == answer.InMessage && o.kind != answer.Audio })
+	return slices.ContainsFunc(s.parts, func(o *open) bool {
+		return o.place == answer.InMessage && o.kind != answer.Audio
+	})
 }
