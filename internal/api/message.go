@@ -115,7 +115,7 @@ func runBody(r *commands.Run) messageBody {
 		Message: text(string(r.Message)), Content: &content, At: Time{r.StartedAt},
 		replyPart: &replyPart{Status: "running", Parts: partsOf(content, r.Parts()), TextBytes: len(content),
 			Preset: usedOf(r.Preset),
-			Model: r.Model}}
+			Model:  r.Model}}
 	if e, ended := r.Ended(); ended {
 		usage := e.Usage
 		b.Status, b.Finish, b.Usage, b.CostMicros = e.Status, text(e.Finish), &usage, e.Cost
