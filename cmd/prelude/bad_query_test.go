@@ -181,7 +181,7 @@ func (r *rig) badResumes(t *testing.T, reply, text string) {
 	}
 	at := strconv.Itoa(inside)
 	r.refuses(t, []fault{
-		last(canary), last(reply), last(reply + ":"), last(reply + ":x"), last(reply + ":-1"), last(reply + ":1.5"),
+		last(canary), last(reply), last(reply + ":"), last(reply + ":x"), last(reply + ":-1"), last(reply + ":1.5."),
 		last(reply + ":99999999999999999999"), last("rpl_00000000000000000000000000:0"), last(reply + ":" + at),
 		query(path, "starting_after", "-1"), query(path, "starting_after", "x"), query(path, "starting_after", canary),
 		query(path, "starting_after", "1.5"), query(path, "starting_after", at),
