@@ -20,6 +20,7 @@ type events struct {
 	kind    []byte // its type
 	again   []byte // data of a line that was read and belongs to the event after this one
 	strange bool   // there was something that no such stream has
+	comment func() // is told of comments: the server says that it is at work
 }
 
 // next returns the data of the next event and its type; with an error, what there is of it. The bytes are good until
@@ -45,6 +46,8 @@ func (e *events) next() (data, kind []byte, err error) {
 			if e.data = append(e.data, value...); len(e.data) > maxLine {
 				return nil, nil, errLong
 			}
+		case len(line) > 0 && len(name) == 0:
+			e.comment()
 		case string(name) == "event":
 			e.kind = append(e.kind[:0], value...)
 		default:

@@ -43,7 +43,9 @@ type reply struct {
 
 func newReply(w *watch, body io.Reader) *reply {
 	in := bufio.NewReader(&lineFeeds{from: watched{w, body}})
-	return &reply{watch: w, in: in, events: events{in: in}}
+	r := &reply{watch: w, in: in}
+	r.events = events{in: in, comment: r.works}
+	return r
 }
 
 // next returns the next piece that says something; io.EOF after the last. Once the model has said
@@ -91,6 +93,13 @@ func (r *reply) read(ctx context.Context) error {
 	}
 	r.breathe(alive)
 	return nil
+}
+
+// works has a model that says nothing yet be waited for longer: it may be loaded first, and says so in comments.
+func (r *reply) works() {
+	if !r.answers {
+		r.watch.rest(r.watch.limits.FirstToken)
+	}
 }
 
 // breathe notes what has arrived and says how long the next piece may take.

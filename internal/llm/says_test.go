@@ -1,7 +1,11 @@
 package llm
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -199,4 +203,45 @@ func TestCounted(t *testing.T) {
 			t.Errorf("%s is %s, want %s: %v", said, b, want, err)
 		}
 	}
+}
+
+// A server may compress what it sends though it was not asked to.
+func TestReply_that_is_compressed(t *testing.T) {
+	t.Parallel()
+	answering := func(encoding string, body []byte) heard {
+		r := served(t, Timeouts{}, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", encoding)
+			_, _ = w.Write(body)
+		})
+		return listen(t, ask(t.Context(), r, "openai/m", asking("hi")))
+	}
+	for _, body := range []string{say("Hel") + say("lo") + stop + end,
+		`{"choices":[{"message":{"content":"Hello"},"finish_reason":"stop"}]}`} {
+		var packed bytes.Buffer
+		z := gzip.NewWriter(&packed)
+		if _, err := z.Write([]byte(body)); err != nil || z.Close() != nil {
+			t.Fatal(err)
+		}
+		answering("gzip", packed.Bytes()).says(t, "Hello", "stop")
+		answering("gzip", packed.Bytes()[:packed.Len()/2]).fails(t, codeCut, true)
+		answering("identity", []byte(body)).says(t, "Hello", "stop")
+		answering("br", packed.Bytes()).fails(t, codeGarbage, false)
+	}
+	answering("gzip", []byte("plain")).fails(t, codeCut, true)
+	bomb := bytes.Buffer{}
+	z := gzip.NewWriter(&bomb)
+	_, err := io.CopyN(z, zeros{}, 1<<30)
+	if err != nil || z.Close() != nil {
+		t.Fatal(err)
+	}
+	answering("gzip", bomb.Bytes()).fails(t, codeGarbage, false)
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = 'a'
+	}
+	return len(p), nil
 }

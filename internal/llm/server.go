@@ -2,6 +2,7 @@ package llm
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -79,7 +80,12 @@ func (s *server) stream(
 			return
 		}
 		defer res.Body.Close()
-		r := newReply(watch, res.Body)
+		body, err := unpacked(res)
+		if err != nil {
+			yield(commands.Chunk{}, err)
+			return
+		}
+		r := newReply(watch, body)
 		for {
 			chunk, err := r.next(ctx)
 			if errors.Is(err, io.EOF) {
@@ -94,6 +100,34 @@ func (s *server) stream(
 			}
 		}
 	}
+}
+
+// unpacked is a response's body as it was before it was compressed: some servers compress though nobody asks for it.
+func unpacked(res *http.Response) (io.Reader, error) {
+	switch strings.ToLower(res.Header.Get("Content-Encoding")) {
+	case "", "identity":
+		return res.Body, nil
+	case "gzip", "x-gzip":
+		return &gunzip{from: res.Body}, nil
+	}
+	return nil, &commands.UpstreamError{Code: codeGarbage,
+		Detail: "The model's server compressed its reply in a way that was not asked for."}
+}
+
+// gunzip reads what is compressed. It begins with the first read: until the server sends something there is nothing to
+// begin with.
+type gunzip struct {
+	from io.Reader
+	zip  *gzip.Reader
+}
+
+func (g *gunzip) Read(p []byte) (n int, err error) {
+	if g.zip == nil {
+		if g.zip, err = gzip.NewReader(g.from); err != nil {
+			return 0, err
+		}
+	}
+	return g.zip.Read(p)
 }
 
 // open sends the request and returns the response if it is a success.

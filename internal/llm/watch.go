@@ -13,8 +13,8 @@ var (
 )
 
 // watch ends a reply's context when the server takes too long. Only waiting for the server counts,
-// not how long the reader of the reply thinks about a piece, and only pieces do: comments that keep
-// a connection open do not start the wait again.
+// not how long the reader of the reply thinks about a piece. Comments start the wait again before the first piece; later
+// they only keep the connection open.
 type watch struct {
 	limits Timeouts
 	timer  *time.Timer

@@ -87,7 +87,10 @@ func TestWatch(t *testing.T) {
 			paced{s, []step{{s, role}, {time.Hour, ""}}}, codeTimeout, "", 10 * s,
 		},
 		"nothing but comments": {
-			paced{0, repeat(99, step{s, ": wait\n\n"})}, codeTimeout, "", 10 * s,
+			paced{0, repeat(99, step{s, ": wait\n\n"})}, codeTimeout, "", 59 * s,
+		},
+		"a model that is loaded first": {
+			paced{0, append(repeat(40, step{s, ": loading\n\n"}), step{s, say("a") + stop + end})}, "", "a", 41 * s,
 		},
 		"nothing but empty deltas": {
 			paced{0, repeat(99, step{s, say("")})}, codeTimeout, "", 10 * s,
