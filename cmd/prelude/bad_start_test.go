@@ -89,13 +89,15 @@ func TestBadConfig(t *testing.T) {
 	err := run(t.Context(), []string{"serve", "--listen", canary, "--eventstore", "http://" + canary, "--node-listen",
 		"0.0.0.0:1", "--database-url", "mysql://" + canary, "--opensearch-url", canary,
 		"--openai-base-url", "ftp://" + canary, "--openai-window-tokens", "7", "--log-level", canary,
-		"--advertise", canary,
+		"--advertise", canary, "--timeout-connect", canary, "--timeout-first", "0s", "--timeout-between", "25h",
+		"--timeout-total", "7",
 		"--data", t.TempDir()}, io.Discard, io.Discard)
 	if err == nil {
 		t.Fatal("it is taken")
 	}
 	for _, name := range []string{"PRELUDE_LISTEN", "PRELUDE_EVENTSTORE", "PRELUDE_NODE_LISTEN", "DATABASE_URL",
-		"OPENSEARCH_URL", "OPENAI_BASE_URL", "OPENAI_WINDOW_TOKENS", "PRELUDE_LOG_LEVEL", "PRELUDE_ADVERTISE"} {
+		"OPENSEARCH_URL", "OPENAI_BASE_URL", "OPENAI_WINDOW_TOKENS", "PRELUDE_LOG_LEVEL", "PRELUDE_ADVERTISE",
+		"PRELUDE_TIMEOUT_CONNECT", "PRELUDE_TIMEOUT_FIRST", "PRELUDE_TIMEOUT_BETWEEN", "PRELUDE_TIMEOUT_TOTAL"} {
 		if !strings.Contains(err.Error(), name+" ") {
 			t.Errorf("%s is not told: %v", name, err)
 		}

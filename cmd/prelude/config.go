@@ -16,10 +16,12 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
 	"prelude/internal/eventstore"
+	"prelude/internal/llm"
 )
 
 // Config is the whole configuration, read once. The zero value of what is optional means that Prelude
@@ -38,6 +40,10 @@ type Config struct {
 	OpenAIBaseURL    string `env:"OPENAI_BASE_URL" placeholder:"http://…/v1" help:"An OpenAI-compatible server for the models openai/…" name:"openai-base-url"`
 	OpenAIKey        string `env:"OPENAI_API_KEY" placeholder:"KEY" help:"Its key." name:"openai-api-key"`
 	OpenAIWindow     string `env:"OPENAI_WINDOW_TOKENS" default:"128000" help:"The window of its models, in tokens." name:"openai-window-tokens"`
+	TimeoutConnect   string `env:"PRELUDE_TIMEOUT_CONNECT" default:"5s" help:"How long a connection to a model's server may take, and its TLS handshake."`
+	TimeoutFirst     string `env:"PRELUDE_TIMEOUT_FIRST" default:"60s" help:"How long a model may take to its first word; a comment of its server starts it again."`
+	TimeoutBetween   string `env:"PRELUDE_TIMEOUT_BETWEEN" default:"30s" help:"How long it may take from one word to the next."`
+	TimeoutTotal     string `env:"PRELUDE_TIMEOUT_TOTAL" default:"10m" help:"How long a whole reply may take."`
 	MasterKeyFile    string `env:"PRELUDE_MASTER_KEY_FILE" placeholder:"FILE" help:"The master key; the default is master.key in the data folder." type:"path"`
 	Instance         string `env:"PRELUDE_INSTANCE" placeholder:"ID" help:"This installation's id, noted in the data folder at the first start; the default is a random one."`
 	LogLevel         string `env:"PRELUDE_LOG_LEVEL" default:"info" help:"debug, info, warn or error."`
@@ -105,6 +111,11 @@ func (c *Config) check() error {
 	if c.window() < 1024 {
 		add("OPENAI_WINDOW_TOKENS", "must be a number, at least 1024")
 	}
+	for name, v := range c.timeouts() {
+		if d, err := time.ParseDuration(v); v != "" && (err != nil || d < time.Second || d > 24*time.Hour) {
+			add(name, "must be a time between 1s and 24h, as 90s or 5m")
+		}
+	}
 	if !instanceForm.MatchString(c.Instance) {
 		add("PRELUDE_INSTANCE", "must be at most 64 of a–z, A–Z, 0–9, ., _ and -")
 	}
@@ -145,6 +156,23 @@ func (c *Config) window() int {
 		return 0
 	}
 	return n
+}
+
+// timeouts are the bounds on a reply, by the names of their variables.
+func (c *Config) timeouts() map[string]string {
+	return map[string]string{"PRELUDE_TIMEOUT_CONNECT": c.TimeoutConnect, "PRELUDE_TIMEOUT_FIRST": c.TimeoutFirst,
+		"PRELUDE_TIMEOUT_BETWEEN": c.TimeoutBetween, "PRELUDE_TIMEOUT_TOTAL": c.TimeoutTotal}
+}
+
+// models says which models there are, and how long they may take; what is not set is the default.
+func (c *Config) models(logger *slog.Logger) llm.Config {
+	lasts := func(text string) time.Duration {
+		d, _ := time.ParseDuration(text) // it was checked
+		return d
+	}
+	return llm.Config{BaseURL: c.OpenAIBaseURL, APIKey: c.OpenAIKey, WindowTokens: c.window(), Logger: logger,
+		Timeouts: llm.Timeouts{Connect: lasts(c.TimeoutConnect), FirstToken: lasts(c.TimeoutFirst),
+			BetweenTokens: lasts(c.TimeoutBetween), Total: lasts(c.TimeoutTotal)}}
 }
 
 func loopback(host string) bool {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // failingModels answers as a model's server that fails as the model's name says.
@@ -158,4 +159,35 @@ func (r *rig) countsFailures(want int) {
 		}
 	}
 	r.t.Errorf("usage is %v, want %d failures", usage, want)
+}
+
+// TestModel_that_takes_its_time: how long a model may take to its first word is set; comments say that it is at work.
+func TestModel_that_takes_its_time(t *testing.T) {
+	t.Parallel()
+	ask := doc{"model": "openai/x", "messages": []doc{{"role": "user", "content": "Hi"}}}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		_ = http.NewResponseController(w).Flush()
+		tick := time.NewTicker(400 * time.Millisecond)
+		defer tick.Stop()
+		for range 5 { // two seconds
+			select {
+			case <-tick.C:
+				_, _ = io.WriteString(w, ": loading\n\n")
+				_ = http.NewResponseController(w).Flush()
+			case <-r.Context().Done():
+				return
+			}
+		}
+		_, _ = io.WriteString(w, `data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}`+"\n\n")
+	}))
+	t.Cleanup(s.Close)
+	silent := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // so that the server sees when the client leaves
+		<-r.Context().Done()
+	}))
+	t.Cleanup(silent.Close)
+	start(t, "--openai-base-url", s.URL+"/v1", "--timeout-first", "1s").do("POST", "/v1/chat/completions", ask).want(200)
+	start(t, "--openai-base-url", silent.URL+"/v1", "--timeout-first", "1s").do("POST", "/v1/chat/completions", ask).
+		openAI(504, "upstream_timeout", "")
 }

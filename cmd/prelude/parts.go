@@ -164,8 +164,7 @@ func (p *parts) open(ctx context.Context, alone bool) error {
 	if err := p.openVault(ctx, false); err != nil {
 		return err
 	}
-	p.models = llm.New(llm.Config{BaseURL: p.cfg.OpenAIBaseURL, APIKey: p.cfg.OpenAIKey,
-		WindowTokens: p.cfg.window(), Logger: p.logger})
+	p.models = llm.New(p.cfg.models(p.logger))
 	p.onClose(func() error { p.models.Close(); return nil })
 	p.engine = commands.NewEngine(p.log, p.models, p.logger)
 	p.engine.Snapshots = postgres.Snapshots{Pool: p.pool}
