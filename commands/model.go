@@ -51,10 +51,13 @@ var ErrUnknownModel = &domain.Error{Kind: domain.Invalid, Code: "unknown_model",
 
 // UpstreamError says how a model failed.
 type UpstreamError struct {
-	Code       string // upstream_timeout, upstream_rate_limited, upstream_error, upstream_garbage, upstream_cut
+	// Code is upstream_timeout, upstream_rate_limited, upstream_error, upstream_garbage, upstream_cut, upstream_refused or
+	// context_full.
+	Code       string
 	Detail     string // one sentence of ours; never the provider's text
 	Retryable  bool
 	RetryAfter time.Duration // 0: not said
+	Status     int           // the HTTP status of the server's refusal; 0: it did not refuse
 }
 
 func (e *UpstreamError) Error() string { return e.Code + ": " + e.Detail }

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -109,7 +110,9 @@ func failure(ctx context.Context, err error) session.End {
 	}
 	var up *UpstreamError
 	if errors.As(err, &up) {
-		return session.End{Code: up.Code, Detail: up.Detail, Retryable: up.Retryable || passing(up.Code)}
+		return session.End{Code: up.Code, Detail: up.Detail, Upstream: up.Status,
+			Retryable:  up.Retryable || passing(up.Code) && up.Status == 0,
+			RetryAfter: int((up.RetryAfter + time.Second - 1) / time.Second)}
 	}
 	return session.End{Code: "upstream_error", Detail: "The model could not be asked.", Retryable: true}
 }

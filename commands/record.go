@@ -218,12 +218,12 @@ func ending(event any, reply domain.ReplyID) (Ending, bool) {
 			At: e.At}, e.Reply == reply
 	case session.ReplyFailed:
 		return Ending{Status: "failed", Usage: e.Usage, Code: e.Code, Detail: e.Detail, Retryable: e.Retryable,
-			Length: e.Length, At: e.At}, e.Reply == reply
+			Upstream: e.Upstream, RetryAfter: e.RetryAfter, Length: e.Length, At: e.At}, e.Reply == reply
 	case session.ReplyCancelled:
 		return Ending{Status: "cancelled", Usage: e.Usage, Length: e.Length, At: e.At}, e.Reply == reply
 	case completion.Ended:
 		return Ending{Status: e.Status, Finish: e.Finish, Usage: e.Usage, Cost: e.Cost, Code: e.Code, Detail: e.Detail,
-			Retryable: e.Retryable, Length: e.Length, At: e.At}, true
+			Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter, Length: e.Length, At: e.At}, true
 	}
 	return Ending{}, false
 }

@@ -40,17 +40,19 @@ type Run struct {
 
 // Ending is how a reply ended, as the log has it.
 type Ending struct {
-	Status    string // completed, failed, cancelled
-	Finish    string
-	Usage     receipt.Usage
-	Cost      int64
-	Code      string
-	Detail    string
-	Retryable bool
-	Length    int // of the text that is stored, in bytes
-	Position  eventlog.Position
-	At        time.Time
-	textLost  bool // the log has nothing of what was made here
+	Status     string // completed, failed, cancelled
+	Finish     string
+	Usage      receipt.Usage
+	Cost       int64
+	Code       string
+	Detail     string
+	Retryable  bool
+	Upstream   int // the HTTP status with which the model's server refused; 0: it did not
+	RetryAfter int // seconds; 0: it did not say
+	Length     int // of the text that is stored, in bytes
+	Position   eventlog.Position
+	At         time.Time
+	textLost   bool // the log has nothing of what was made here
 }
 
 // ErrUnrecorded: the log has no end of a reply yet, and this process cannot tell which it will be.

@@ -15,26 +15,28 @@ import (
 
 // about is all that is known of a message or a reply but its text. Read models read the same JSON.
 type about struct {
-	Author    domain.UserID          `json:"author,omitempty"`
-	Message   domain.MessageID       `json:"message,omitempty"` // of a reply: what it answers
-	Reply     domain.ReplyID         `json:"reply,omitempty"`   // of a message: what answers it
-	Preset    *session.PresetVersion `json:"preset,omitempty"`
-	Model     string                 `json:"model,omitempty"`
-	Finish    string                 `json:"finish_reason,omitempty"`
-	Usage     *receipt.Usage         `json:"usage,omitempty"`
-	Cost      int64                  `json:"cost_micros,omitempty"`
-	Code      string                 `json:"code,omitempty"`
-	Detail    string                 `json:"detail,omitempty"`
-	Retryable bool                   `json:"retryable,omitempty"`
-	Length    int                    `json:"length_bytes"`
-	At        time.Time              `json:"at"`
-	EndedAt   *time.Time             `json:"ended_at,omitempty"`
-	Parts     domain.Secret          `json:"parts,omitzero"`
-	Tools     domain.Secret          `json:"tools"`
-	Position  uint64                 `json:"position,omitempty"`     // of the start
-	EndedPos  uint64                 `json:"end_position,omitempty"` // of the end
-	Origin    string                 `json:"origin,omitempty"`       // of what a branch took: its id there
-	Field     string                 `json:"field,omitempty"`        // in which its text is sealed, if not the usual one
+	Author     domain.UserID          `json:"author,omitempty"`
+	Message    domain.MessageID       `json:"message,omitempty"` // of a reply: what it answers
+	Reply      domain.ReplyID         `json:"reply,omitempty"`   // of a message: what answers it
+	Preset     *session.PresetVersion `json:"preset,omitempty"`
+	Model      string                 `json:"model,omitempty"`
+	Finish     string                 `json:"finish_reason,omitempty"`
+	Usage      *receipt.Usage         `json:"usage,omitempty"`
+	Cost       int64                  `json:"cost_micros,omitempty"`
+	Code       string                 `json:"code,omitempty"`
+	Detail     string                 `json:"detail,omitempty"`
+	Retryable  bool                   `json:"retryable,omitempty"`
+	Upstream   int                    `json:"upstream_status,omitempty"`
+	RetryAfter int                    `json:"retry_after_seconds,omitempty"`
+	Length     int                    `json:"length_bytes"`
+	At         time.Time              `json:"at"`
+	EndedAt    *time.Time             `json:"ended_at,omitempty"`
+	Parts      domain.Secret          `json:"parts,omitzero"`
+	Tools      domain.Secret          `json:"tools"`
+	Position   uint64                 `json:"position,omitempty"`     // of the start
+	EndedPos   uint64                 `json:"end_position,omitempty"` // of the end
+	Origin     string                 `json:"origin,omitempty"`       // of what a branch took: its id there
+	Field      string                 `json:"field,omitempty"`        // in which its text is sealed, if not the usual one
 }
 
 // messageRow is a message or a reply. One whose start lies before the batch carries only its end.
@@ -110,7 +112,7 @@ func (g *gathered) add(rec eventlog.Record) {
 			Length: e.Length, EndedAt: &e.At})
 	case session.ReplyFailed:
 		g.end(rec, org, e.Reply, "failed", e.Text, about{Parts: e.Parts, Usage: &e.Usage, Length: e.Length, EndedAt: &e.At,
-			Code: e.Code, Detail: e.Detail, Retryable: e.Retryable})
+			Code: e.Code, Detail: e.Detail, Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter})
 	case session.ReplyCancelled:
 		g.end(rec, org, e.Reply, "cancelled", e.Text, about{Parts: e.Parts, Usage: &e.Usage, Length: e.Length,
 			EndedAt: &e.At})
@@ -118,7 +120,7 @@ func (g *gathered) add(rec eventlog.Record) {
 		g.end(rec, org, domain.ReplyID(rec.Stream.Object()), e.Status, e.Text, about{
 			Parts: e.Parts, Tools: e.Tools, Finish: e.Finish,
 			Usage: &e.Usage, Cost: e.Cost, Length: e.Length, EndedAt: &e.At, Code: e.Code, Detail: e.Detail,
-			Retryable: e.Retryable})
+			Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter})
 	}
 }
 
@@ -214,18 +216,20 @@ func endMessages(b *pgx.Batch, rows []*messageRow) error {
 // ended is what an end adds to what was known at the start.
 func (a about) ended() any {
 	return struct {
-		Finish    string         `json:"finish_reason,omitempty"`
-		Usage     *receipt.Usage `json:"usage,omitempty"`
-		Cost      int64          `json:"cost_micros,omitempty"`
-		Code      string         `json:"code,omitempty"`
-		Detail    string         `json:"detail,omitempty"`
-		Retryable bool           `json:"retryable,omitempty"`
-		Length    int            `json:"length_bytes"`
-		EndedAt   *time.Time     `json:"ended_at,omitempty"`
-		Parts     domain.Secret  `json:"parts,omitzero"`
-		Tools     domain.Secret  `json:"tools"`
-		Position  uint64         `json:"position,omitempty"`
-		EndedPos  uint64         `json:"end_position,omitempty"`
-	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Length, a.EndedAt,
+		Finish     string         `json:"finish_reason,omitempty"`
+		Usage      *receipt.Usage `json:"usage,omitempty"`
+		Cost       int64          `json:"cost_micros,omitempty"`
+		Code       string         `json:"code,omitempty"`
+		Detail     string         `json:"detail,omitempty"`
+		Retryable  bool           `json:"retryable,omitempty"`
+		Upstream   int            `json:"upstream_status,omitempty"`
+		RetryAfter int            `json:"retry_after_seconds,omitempty"`
+		Length     int            `json:"length_bytes"`
+		EndedAt    *time.Time     `json:"ended_at,omitempty"`
+		Parts      domain.Secret  `json:"parts,omitzero"`
+		Tools      domain.Secret  `json:"tools"`
+		Position   uint64         `json:"position,omitempty"`
+		EndedPos   uint64         `json:"end_position,omitempty"`
+	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Upstream, a.RetryAfter, a.Length, a.EndedAt,
 		a.Parts, a.Tools, a.Position, a.EndedPos}
 }

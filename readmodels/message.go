@@ -30,26 +30,28 @@ type Message struct {
 
 // About is all that is known of a message or a reply but its text.
 type About struct {
-	Author    domain.UserID          `json:"author"`
-	Message   domain.MessageID       `json:"message"`
-	Reply     domain.ReplyID         `json:"reply"`
-	Preset    *session.PresetVersion `json:"preset"`
-	Model     string                 `json:"model"`
-	Finish    string                 `json:"finish_reason"`
-	Usage     *receipt.Usage         `json:"usage"`
-	Cost      int64                  `json:"cost_micros"`
-	Code      string                 `json:"code"`
-	Detail    string                 `json:"detail"`
-	Retryable bool                   `json:"retryable"`
-	Length    int                    `json:"length_bytes"`
-	At        time.Time              `json:"at"`
-	EndedAt   *time.Time             `json:"ended_at"`
-	Parts     domain.Secret          `json:"parts"` // what a reply said besides its text
-	Tools     domain.Secret          `json:"tools"` // a JSON list of tool calls: of older replies, which have no parts
-	Position  eventlog.Position      `json:"position"`
-	EndedPos  eventlog.Position      `json:"end_position"`
-	Origin    string                 `json:"origin"` // of what a branch took: its id there
-	Field     string                 `json:"field"`  // in which its text is sealed, if not the usual one
+	Author     domain.UserID          `json:"author"`
+	Message    domain.MessageID       `json:"message"`
+	Reply      domain.ReplyID         `json:"reply"`
+	Preset     *session.PresetVersion `json:"preset"`
+	Model      string                 `json:"model"`
+	Finish     string                 `json:"finish_reason"`
+	Usage      *receipt.Usage         `json:"usage"`
+	Cost       int64                  `json:"cost_micros"`
+	Code       string                 `json:"code"`
+	Detail     string                 `json:"detail"`
+	Retryable  bool                   `json:"retryable"`
+	Upstream   int                    `json:"upstream_status"` // with which the model's server refused; 0: it did not
+	RetryAfter int                    `json:"retry_after_seconds"`
+	Length     int                    `json:"length_bytes"`
+	At         time.Time              `json:"at"`
+	EndedAt    *time.Time             `json:"ended_at"`
+	Parts      domain.Secret          `json:"parts"` // what a reply said besides its text
+	Tools      domain.Secret          `json:"tools"` // a JSON list of tool calls: of older replies, which have no parts
+	Position   eventlog.Position      `json:"position"`
+	EndedPos   eventlog.Position      `json:"end_position"`
+	Origin     string                 `json:"origin"` // of what a branch took: its id there
+	Field      string                 `json:"field"`  // in which its text is sealed, if not the usual one
 }
 
 type messageRow struct {

@@ -55,8 +55,8 @@ func TestBadChat(t *testing.T) {
 	t.Run("8_MiB_of_earlier_texts_are_taken", func(t *testing.T) {
 		said := []doc{{"role": "assistant", "content": strings.Repeat("a", 7<<20)}, {"role": "user", "content": "Hi"}}
 		a := r.on(t).do("POST", "/v1/chat/completions", ask(doc{"messages": said}))
-		d := a.want(422)
-		if d.str("error", "code") != "context_full" || !strings.Contains(d.str("error", "message"), "8192") {
+		d := a.want(400)
+		if d.str("error", "code") != "context_length_exceeded" || !strings.Contains(d.str("error", "message"), "8192") {
 			t.Errorf("it is answered %.300s", a.Body)
 		}
 	})

@@ -157,7 +157,7 @@ func TestChatOverrides(t *testing.T) {
 	r.do("POST", "/v1/sessions/"+locked+"/messages", doc{"content": "Hi", "model": "demo"}).refused(422, "preset_locked")
 	r.do("POST", "/v1/sessions/"+locked+"/messages", doc{"content": "Hi", "model": "openai/x"}).want(201)
 	big := r.do("POST", "/v1/chat/completions", ask("open", doc{"max_tokens": 500000}))
-	if d := big.want(422); d.str("error", "code") != "context_full" {
+	if d := big.want(400); d.str("error", "code") != "context_length_exceeded" {
 		t.Errorf("more than the window: %s", big.Body)
 	}
 	cased := r.do("POST", "/v1/chat/completions", ask("shut", doc{"Temperature": 2}))

@@ -61,7 +61,7 @@ func TestFailingModel(t *testing.T) {
 	begun := "This is a demo: "
 	failures := []failure{
 		{"openai/429", "Hi", "upstream_rate_limited", 503, ""}, {"openai/500", "Hi", "upstream_error", 502, ""},
-		{"openai/401", "Hi", "upstream_error", 502, ""}, {"openai/garbage", "Hi", "upstream_garbage", 502, ""},
+		{"openai/401", "Hi", "upstream_refused", 424, ""}, {"openai/garbage", "Hi", "upstream_garbage", 502, ""},
 		{"openai/nothing", "Hi", "upstream_cut", 502, ""}, {"openai/cut", "Hi", "upstream_cut", 502, "One twö three"},
 		demo("429", "upstream_rate_limited", 503, ""), demo("500", "upstream_error", 502, ""),
 		demo("garbage", "upstream_garbage", 502, ""), demo("cut", "upstream_cut", 502, ""),
@@ -126,7 +126,7 @@ func (r *rig) chatFails(slug string, f failure, text string) {
 	body := ask(doc{"model": "preset:" + slug, "messages": []doc{{"role": "user", "content": f.text}}})
 	whole := r.do("POST", "/v1/chat/completions", body)
 	whole.openAI(f.status, f.code, "")
-	if (f.status == 503) != (whole.Header.Get("Retry-After") != "") {
+	if f.status >= 500 != (whole.Header.Get("Retry-After") != "") {
 		r.t.Errorf("Retry-After is %q", whole.Header.Get("Retry-After"))
 	}
 	body["stream"] = true

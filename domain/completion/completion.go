@@ -41,21 +41,23 @@ type Text struct {
 
 // Ended is the reply.
 type Ended struct {
-	Status    string                 `json:"status"` // completed, failed, cancelled
-	Text      domain.Secret          `json:"text"`
-	Parts     domain.Secret          `json:"parts,omitzero"` // what was said besides the text, as answer.Encode writes it
-	Tools     domain.Secret          `json:"tool_calls"`     // a JSON list: of older events, which have no parts
-	Length    int                    `json:"length_bytes"`
-	Finish    string                 `json:"finish_reason,omitempty"`
-	Usage     receipt.Usage          `json:"usage"`
-	Cost      int64                  `json:"cost_micros"`
-	Code      string                 `json:"code,omitempty"`
-	Detail    string                 `json:"detail,omitempty"`
-	Retryable bool                   `json:"retryable,omitempty"`
-	By        domain.UserID          `json:"by,omitempty"` // who cancelled it
-	Preset    *session.PresetVersion `json:"preset,omitempty"`
-	Model     string                 `json:"model"`
-	At        time.Time              `json:"at"`
+	Status     string                 `json:"status"` // completed, failed, cancelled
+	Text       domain.Secret          `json:"text"`
+	Parts      domain.Secret          `json:"parts,omitzero"` // what was said besides the text, as answer.Encode writes it
+	Tools      domain.Secret          `json:"tool_calls"`     // a JSON list: of older events, which have no parts
+	Length     int                    `json:"length_bytes"`
+	Finish     string                 `json:"finish_reason,omitempty"`
+	Usage      receipt.Usage          `json:"usage"`
+	Cost       int64                  `json:"cost_micros"`
+	Code       string                 `json:"code,omitempty"`
+	Detail     string                 `json:"detail,omitempty"`
+	Retryable  bool                   `json:"retryable,omitempty"`
+	Upstream   int                    `json:"upstream_status,omitempty"` // with which the model's server refused
+	RetryAfter int                    `json:"retry_after_seconds,omitempty"`
+	By         domain.UserID          `json:"by,omitempty"` // who cancelled it
+	Preset     *session.PresetVersion `json:"preset,omitempty"`
+	Model      string                 `json:"model"`
+	At         time.Time              `json:"at"`
 }
 
 func (Started) completionEvent() {}
@@ -72,6 +74,7 @@ type Completion struct {
 	Producer session.Producer
 	Until    time.Time
 	Ended    bool
+	Passed   bool // it failed before a word was said, in a way that may pass
 }
 
 // Evolve returns c as e left it.
@@ -82,6 +85,7 @@ func (c Completion) Evolve(e Event) Completion {
 		c.Preset, c.Model, c.Producer, c.Until = e.Preset, e.Manifest.Model, e.Producer, e.Until
 	case Ended:
 		c.Ended = true
+		c.Passed = e.Status == "failed" && e.Retryable && e.Length == 0 && e.Parts.IsZero() && e.Tools.IsZero()
 	}
 	return c
 }
@@ -104,7 +108,7 @@ func (c Completion) End(e session.End, at time.Time) ([]Event, error) {
 	}
 	ended := Ended{
 		Status: "completed", Length: len(e.Text), Finish: e.Finish, Usage: e.Usage, Code: e.Code,
-		Detail: e.Detail, Retryable: e.Retryable, By: e.By,
+		Detail: e.Detail, Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter, By: e.By,
 		Preset: c.Preset, Model: c.Model, At: at,
 	}
 	switch {

@@ -198,8 +198,12 @@ type End struct {
 	Code      string
 	Detail    string
 	Retryable bool
-	By        domain.UserID
-	Cancelled bool
+	// Upstream is the HTTP status with which the model's server refused; 0: it did not. RetryAfter are the seconds after
+	// which it wants to be asked again; 0: it did not say.
+	Upstream   int
+	RetryAfter int
+	By         domain.UserID
+	Cancelled  bool
 }
 
 // End decides that the reply has ended so. The first ending wins: a later one decides nothing.
@@ -215,7 +219,7 @@ func (s Session) End(e End, at time.Time) ([]Event, error) {
 			Usage: e.Usage, Preset: u.Preset, Model: u.Model, By: e.By, At: at}}, nil
 	case e.Code != "":
 		return []Event{ReplyFailed{Reply: e.Reply, Code: e.Code, Detail: e.Detail,
-			Retryable: e.Retryable, Text: text, Parts: parts, Length: len(e.Text), Usage: e.Usage,
+			Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter, Text: text, Parts: parts, Length: len(e.Text), Usage: e.Usage,
 			Preset: u.Preset, Model: u.Model, At: at}}, nil
 	}
 	return []Event{ReplyCompleted{Reply: e.Reply, Text: text, Parts: parts,

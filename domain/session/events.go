@@ -101,17 +101,19 @@ type ReplyCompleted struct {
 
 // ReplyFailed ended a reply early; what came is kept.
 type ReplyFailed struct {
-	Reply     domain.ReplyID `json:"reply"`
-	Code      string         `json:"code"`
-	Detail    string         `json:"detail"`
-	Retryable bool           `json:"retryable"`
-	Text      domain.Secret  `json:"text"`
-	Parts     domain.Secret  `json:"parts,omitzero"`
-	Length    int            `json:"length_bytes"`
-	Usage     receipt.Usage  `json:"usage"`
-	Preset    *PresetVersion `json:"preset,omitempty"`
-	Model     string         `json:"model"`
-	At        time.Time      `json:"at"`
+	Reply      domain.ReplyID `json:"reply"`
+	Code       string         `json:"code"`
+	Detail     string         `json:"detail"`
+	Retryable  bool           `json:"retryable"`
+	Upstream   int            `json:"upstream_status,omitempty"` // with which the model's server refused
+	RetryAfter int            `json:"retry_after_seconds,omitempty"`
+	Text       domain.Secret  `json:"text"`
+	Parts      domain.Secret  `json:"parts,omitzero"`
+	Length     int            `json:"length_bytes"`
+	Usage      receipt.Usage  `json:"usage"`
+	Preset     *PresetVersion `json:"preset,omitempty"`
+	Model      string         `json:"model"`
+	At         time.Time      `json:"at"`
 }
 
 // ReplyCancelled ended a reply because somebody asked for it; what came is kept.

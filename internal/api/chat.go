@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -138,19 +139,56 @@ func upstreamProblem(b messageBody, shown bool) error {
 	if b.Error == nil {
 		return problem(http.StatusConflict, "cancelled", "The reply was cancelled.")
 	}
-	status := http.StatusBadGateway
-	switch b.Error.Code {
-	case "upstream_timeout":
-		status = http.StatusGatewayTimeout
-	case "upstream_rate_limited", "interrupted", "lost":
-		status = http.StatusServiceUnavailable
+	p := problem(upstreamStatus(b.Error), b.Error.Code, b.Error.Detail)
+	if !b.Error.Retryable {
+		p.headers.Set("X-Should-Retry", "false")
 	}
-	p := problem(status, b.Error.Code, b.Error.Detail)
-	if status == http.StatusServiceUnavailable {
-		p.RetryAfter = retryUnavailable
-		p.headers.Set("Retry-After", strconv.Itoa(retryUnavailable))
+	wait := b.Error.after
+	switch {
+	case p.Status >= http.StatusInternalServerError:
+		// Some clients repeat without asking, and at once where nothing is said.
+		if wait <= 0 || wait > mostRetryAfter {
+			wait = retryUnavailable
+		}
+		p.RetryAfter = wait
+		p.headers.Set("Retry-After", strconv.Itoa(wait))
+	case p.Status == http.StatusTooManyRequests && wait > 0 && b.EndedAt != nil:
+		p.ResetsAt = &Time{b.EndedAt.Add(time.Duration(wait) * time.Second)}
 	}
 	return p
+}
+
+// mostRetryAfter is how long, in seconds, a client is told to wait: some would sleep for hours.
+const mostRetryAfter = 60
+
+// upstreamStatus is the status that tells of a failure. What no repeat mends has one that no client repeats.
+func upstreamStatus(e *replyError) int {
+	switch e.Code {
+	case "upstream_timeout":
+		return http.StatusGatewayTimeout
+	case "upstream_rate_limited":
+		if !e.Retryable && e.upstream != 0 {
+			return http.StatusTooManyRequests
+		}
+		return http.StatusServiceUnavailable
+	case "interrupted", "lost":
+		return http.StatusServiceUnavailable
+	case "context_full":
+		return http.StatusUnprocessableEntity // in OpenAI's envelope it is another
+	case "upstream_refused":
+		switch e.upstream {
+		case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
+			return http.StatusBadRequest
+		case http.StatusUnprocessableEntity:
+			return http.StatusUnprocessableEntity
+		}
+		return http.StatusFailedDependency // the operator's matter
+	case "upstream_error":
+		if e.upstream == http.StatusServiceUnavailable {
+			return http.StatusServiceUnavailable
+		}
+	}
+	return http.StatusBadGateway
 }
 
 // head is what every answer and chunk carries.

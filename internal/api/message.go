@@ -71,6 +71,8 @@ type replyError struct {
 	Code      string `json:"code"`
 	Detail    string `json:"detail"`
 	Retryable bool   `json:"retryable"`
+	upstream  int    // the HTTP status with which the model's server refused; 0: it did not
+	after     int    // the seconds after which it wants to be asked again; 0: it did not say
 }
 
 type usedPreset struct {
@@ -103,7 +105,7 @@ func messageOf(m readmodels.Message) messageBody {
 		Preset: usedOf(m.Preset), Model: m.Model, Usage: m.Usage, CostMicros: m.Cost,
 		EndedAt: timeOf(m.EndedAt)}
 	if m.Code != "" {
-		b.Error = &replyError{m.Code, m.Detail, m.Retryable}
+		b.Error = &replyError{m.Code, m.Detail, m.Retryable, m.Upstream, m.RetryAfter}
 	}
 	return b
 }
@@ -121,7 +123,7 @@ func runBody(r *commands.Run) messageBody {
 		b.Status, b.Finish, b.Usage, b.CostMicros = e.Status, text(e.Finish), &usage, e.Cost
 		b.EndedAt = &Time{e.At}
 		if e.Code != "" {
-			b.Error = &replyError{e.Code, e.Detail, e.Retryable}
+			b.Error = &replyError{e.Code, e.Detail, e.Retryable, e.Upstream, e.RetryAfter}
 		}
 	}
 	return b

@@ -41,6 +41,7 @@ func (s *Server) Document() []byte {
 
 // codes are all codes of errors, for the documents.
 var codes = []docs.Code{
+	{Code: "context_length_exceeded", Status: 400, Meaning: "It does not fit the model's window (OpenAI routes)."},
 	{Code: "malformed", Status: 400, Meaning: "The body is missing, or is not JSON in UTF-8."},
 	{Code: "unauthenticated", Status: 401, Meaning: "There is no valid API key."},
 	{Code: "forbidden", Status: 403, Meaning: "Your role does not allow it; policy names the rule."},
@@ -74,6 +75,8 @@ var codes = []docs.Code{
 	{Code: "unknown_version", Status: 422, Meaning: "The preset has no such version."},
 	{Code: "unsupported_parameter", Status: 422, Meaning: "The parameter is not supported (OpenAI routes)."},
 	{Code: "precondition_required", Status: 428, Meaning: "Send the ETag that you read in If-Match."},
+	{Code: "upstream_refused", Status: 424, Meaning: "The model's server refused the request: 400 and 422 for what is in " +
+		"it, 424 for what its operator has to see to."},
 	{Code: "internal", Status: 500, Meaning: "Something is wrong on our side; instance finds it in the log."},
 	{Code: "upstream_error", Status: 502, Meaning: "The model's server failed."},
 	{Code: "upstream_garbage", Status: 502, Meaning: "The model's server answered what cannot be read."},

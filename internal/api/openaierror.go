@@ -14,7 +14,9 @@ type openAIErrorBody struct {
 	Type    string  `json:"type"`
 	Code    string  `json:"code"`
 	Param   *string `json:"param"`
-	Ref     string  `json:"ref,omitempty"` // as in a problem
+	// As in a problem.
+	Ref      string `json:"ref,omitempty"`
+	ResetsAt *Time  `json:"resets_at,omitempty"`
 }
 
 func (e *openAIError) Error() string { return e.Body.Code }
@@ -31,7 +33,11 @@ func (e *openAIError) ContentType(string) string { return "application/json" }
 // toOpenAI puts a problem into OpenAI's envelope: the same code, the first field as param.
 func toOpenAI(p *Problem) *openAIError {
 	e := &openAIError{status: p.Status, p: p, Body: openAIErrorBody{
-		Message: p.Detail, Type: openAIType(p.Status), Code: p.Code, Ref: p.Ref}}
+		Message: p.Detail, Type: openAIType(p.Status), Code: p.Code, Ref: p.Ref, ResetsAt: p.ResetsAt}}
+	if p.Code == "context_full" {
+		// What OpenAI's clients know: they make the conversation shorter.
+		e.status, e.Body.Code = http.StatusBadRequest, "context_length_exceeded"
+	}
 	for i, f := range p.Errors {
 		if i == 0 {
 			name := f.Field

@@ -27,6 +27,7 @@ type Problem struct {
 	Errors     []ProblemField `json:"errors,omitempty"`
 	Policy     string         `json:"policy,omitempty" doc:"the rule that refused"`
 	RetryAfter int            `json:"retry_after,omitempty" doc:"seconds"`
+	ResetsAt   *Time          `json:"resets_at,omitempty" doc:"when a repeat may succeed, where that is long from now"`
 	Ref        string         `json:"ref,omitempty" doc:"the id of what is in the way"`
 	headers    http.Header
 }

@@ -123,7 +123,7 @@ func (d *demo) failure(started bool) error {
 	case "429":
 		return rateLimited(time.Second, started)
 	case "500":
-		return refused(http.StatusInternalServerError, nil, started, time.Time{})
+		return refused(http.StatusInternalServerError, nil, refusal{}, started, time.Time{})
 	case "cut":
 		return cut(started)
 	}

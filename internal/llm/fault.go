@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,8 @@ const (
 	codeError       = "upstream_error"
 	codeGarbage     = "upstream_garbage"
 	codeCut         = "upstream_cut"
+	codeRefused     = "upstream_refused"
+	codeFull        = "context_full"
 )
 
 // maxRetryAfter bounds what a server may ask for; nobody waits longer.
@@ -71,17 +74,78 @@ func rateLimited(after time.Duration, started bool) *commands.UpstreamError {
 	}
 }
 
-// refused is the fault behind a status that is not a success.
-func refused(status int, header http.Header, started bool, now time.Time) *commands.UpstreamError {
+// refused is the fault behind a status that is not a success. Of what the server says with it only its code and its
+// kind are read: whether the request is too long, or is paid for no more.
+func refused(status int, header http.Header, said refusal, started bool, now time.Time) *commands.UpstreamError {
 	after := retryAfter(header.Get("Retry-After"), now)
-	if status == http.StatusTooManyRequests {
-		return rateLimited(after, started)
-	}
 	e := broken(fmt.Sprintf("The model's server answered with status %d.", status), false)
-	if status >= 500 {
+	e.Status = status
+	switch {
+	case said.full():
+		e.Code, e.Detail = codeFull, "The request does not fit the model's context length, its server says."
+	case status == http.StatusTooManyRequests:
+		e = rateLimited(after, started)
+		if e.Status = status; said.unpaid() || after > mostWait {
+			e.Retryable = false
+		}
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
+		e.Code, e.Retryable = codeTimeout, !started
+	case status >= 500:
 		e.Retryable, e.RetryAfter = !started, after
+	case status >= 400:
+		e.Code = codeRefused
+		e.Detail = fmt.Sprintf("The model's server refused the request with status %d.", status)
 	}
 	return e
+}
+
+// mostWait is how long a client waits that is told to come again; whoever has to wait longer is told so at once.
+const mostWait = time.Minute
+
+// refusal is what a server says when it refuses.
+type refusal struct{ code, kind, message string }
+
+// readRefusal reads the body of a refusal, in OpenAI's form or in a like one.
+func readRefusal(body []byte) (r refusal) {
+	all := fields(body)
+	for _, name := range []string{"error", "detail"} {
+		if inner := fields(all[name]); inner != nil {
+			all = inner
+		} else if text := plain(all[name]); text != "" {
+			r.message = text
+		}
+	}
+	r.code, r.kind = plain(all["code"]), plain(all["type"])
+	if text := plain(all["message"]); text != "" {
+		r.message = text
+	}
+	return r
+}
+
+// full says that the request does not fit the model's window.
+func (r refusal) full() bool {
+	text := strings.ToLower(r.message)
+	return r.code == "context_length_exceeded" || slices.ContainsFunc([]string{"maximum context length", "context length",
+		"context window", "context size", "prompt is too long", "too many tokens"}, func(sign string) bool {
+		return strings.Contains(text, sign)
+	})
+}
+
+// unpaid says that no waiting helps.
+func (r refusal) unpaid() bool {
+	return slices.ContainsFunc([]string{r.code, r.kind}, func(word string) bool {
+		return word == "insufficient_quota" || word == "billing_hard_limit_reached" || word == "billing_not_active"
+	})
+}
+
+// word is a code as it may stand in a log: what is none may quote a person.
+func word(text string) string {
+	if len(text) > 64 || strings.ContainsFunc(text, func(c rune) bool {
+		return c != '_' && c != '-' && c != '.' && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9')
+	}) {
+		return "?"
+	}
+	return text
 }
 
 // reported is the fault that a server describes in the middle of a reply. Only whether it is about

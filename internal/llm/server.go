@@ -150,10 +150,26 @@ func (s *server) open(
 		return nil, s.unreached(ctx, err)
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		res.Body.Close()
-		return nil, refused(res.StatusCode, res.Header, false, time.Now())
+		return nil, s.refused(ctx, res)
 	}
 	return res, nil
+}
+
+// maxRefusal is how much of a refusal is read.
+const maxRefusal = 64 << 10
+
+// refused reads a refusal. Its codes go to the log, for whoever set the server up; its text may quote a person.
+func (s *server) refused(ctx context.Context, res *http.Response) error {
+	defer res.Body.Close()
+	said := refusal{}
+	if body, err := unpacked(res); err == nil {
+		text, _ := io.ReadAll(io.LimitReader(body, maxRefusal)) // as much as came
+		said = readRefusal(text)
+	}
+	e := refused(res.StatusCode, res.Header, said, false, time.Now())
+	s.logger.WarnContext(ctx, "the model's server refused a request", "status", res.StatusCode, "code", word(said.code),
+		"type", word(said.kind), "told_as", e.Code)
+	return e
 }
 
 // unreached says why there was no response. Why a connection was not made goes to the log, for

@@ -105,6 +105,45 @@ func TestLimitOfOpenAIItself(t *testing.T) {
 	}
 }
 
+// What a server says when it refuses is read for two things, told apart by its code, its kind and the words that servers
+// have for a request that is too long. It is logged by its codes, and none of its words is.
+func TestServerRefuses_and_says_why(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]struct {
+		status    int
+		code      string
+		retryable bool
+	}{
+		`{"error":{"message":"secret","code":"context_length_exceeded"}}`:                    {400, codeFull, false},
+		`{"error":{"message":"This model's maximum context length is 8192 tokens, secret"}}`: {400, codeFull, false},
+		`{"object":"error","message":"prompt is too long: secret"}`:                          {400, codeFull, false},
+		`{"error":"the request exceeds the available context size, secret"}`:                 {500, codeFull, false},
+		`{"detail":{"message":"context window of secret"}}`:                                  {422, codeFull, false},
+		`{"error":{"message":"secret","type":"insufficient_quota"}}`:                         {429, codeRateLimited, false},
+		`{"error":{"message":"secret","code":"billing_hard_limit_reached"}}`:                 {429, codeRateLimited, false},
+		`{"error":{"message":"secret","code":"rate_limit_exceeded"}}`:                        {429, codeRateLimited, true},
+		`{"error":{"message":"secret","code":"a secret of somebody"}}`:                       {401, codeRefused, false},
+		`<html>secret</html>`: {403, codeRefused, false},
+		``:                    {400, codeRefused, false},
+	} {
+		var logs bytes.Buffer
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(want.status)
+			_, _ = io.WriteString(w, body)
+		}))
+		r := New(Config{BaseURL: s.URL + "/v1", Logger: slog.New(slog.NewTextHandler(&logs, nil))})
+		e := listen(t, ask(t.Context(), r, "openai/m", asking("hi"))).failure(t, want.code, want.retryable)
+		if e.Status != want.status {
+			t.Errorf("%s: the status is %d", body, e.Status)
+		}
+		if text := logs.String(); strings.Contains(text, "secret") || !strings.Contains(text, fmt.Sprint("status=", want.status)) {
+			t.Errorf("%s is logged as %s", body, text)
+		}
+		r.Close()
+		s.Close()
+	}
+}
+
 func TestServerRefuses(t *testing.T) {
 	t.Parallel()
 	date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
@@ -117,18 +156,21 @@ func TestServerRefuses(t *testing.T) {
 	}{
 		{429, "7", codeRateLimited, true, 7 * time.Second},
 		{429, "0.5", codeRateLimited, true, time.Second / 2},
-		{429, date(time.Hour), codeRateLimited, true, time.Hour},
+		{429, date(time.Hour), codeRateLimited, false, time.Hour},
 		{429, date(-time.Hour), codeRateLimited, true, 0},
 		{429, "", codeRateLimited, true, 0},
 		{429, "soon", codeRateLimited, true, 0},
-		{429, "1e300", codeRateLimited, true, maxRetryAfter},
+		{429, "1e300", codeRateLimited, false, maxRetryAfter},
 		{429, "NaN", codeRateLimited, true, 0},
 		{500, "", codeError, true, 0},
 		{502, "", codeError, true, 0},
 		{503, "3", codeError, true, 3 * time.Second},
-		{400, "", codeError, false, 0},
-		{401, "3", codeError, false, 0},
-		{404, "", codeError, false, 0},
+		{400, "", codeRefused, false, 0},
+		{401, "3", codeRefused, false, 0},
+		{404, "", codeRefused, false, 0},
+		{422, "", codeRefused, false, 0},
+		{408, "", codeTimeout, true, 0},
+		{529, "9", codeError, true, 9 * time.Second},
 		{307, "", codeError, false, 0},
 	} {
 		t.Run(fmt.Sprintf("%d %s", c.status, c.after), func(t *testing.T) {

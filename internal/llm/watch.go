@@ -12,9 +12,9 @@ var (
 	errSilent = errors.New("model is silent")
 )
 
-// watch ends a reply's context when the server takes too long. Only waiting for the server counts,
-// not how long the reader of the reply thinks about a piece. Comments start the wait again before the first piece; later
-// they only keep the connection open.
+// watch ends a reply's context when the server takes too long. Only waiting for the server counts, not how long the
+// reader of the reply thinks about a piece. Comments start the wait again before the first piece; later they only
+// keep the connection open.
 type watch struct {
 	limits Timeouts
 	timer  *time.Timer
