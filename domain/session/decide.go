@@ -219,7 +219,8 @@ func (s Session) End(e End, at time.Time) ([]Event, error) {
 			Usage: e.Usage, Preset: u.Preset, Model: u.Model, By: e.By, At: at}}, nil
 	case e.Code != "":
 		return []Event{ReplyFailed{Reply: e.Reply, Code: e.Code, Detail: e.Detail,
-			Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter, Text: text, Parts: parts, Length: len(e.Text), Usage: e.Usage,
+			Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter,
+			Text: text, Parts: parts, Length: len(e.Text), Usage: e.Usage,
 			Preset: u.Preset, Model: u.Model, At: at}}, nil
 	}
 	return []Event{ReplyCompleted{Reply: e.Reply, Text: text, Parts: parts,

@@ -75,8 +75,8 @@ var codes = []docs.Code{
 	{Code: "unknown_version", Status: 422, Meaning: "The preset has no such version."},
 	{Code: "unsupported_parameter", Status: 422, Meaning: "The parameter is not supported (OpenAI routes)."},
 	{Code: "precondition_required", Status: 428, Meaning: "Send the ETag that you read in If-Match."},
-	{Code: "upstream_refused", Status: 424, Meaning: "The model's server refused the request: 400 and 422 for what is in " +
-		"it, 424 for what its operator has to see to."},
+	{Code: "upstream_refused", Status: 424, Meaning: "The model's server refused the request; 400 or 422 where " +
+		"the request is why."},
 	{Code: "internal", Status: 500, Meaning: "Something is wrong on our side; instance finds it in the log."},
 	{Code: "upstream_error", Status: 502, Meaning: "The model's server failed."},
 	{Code: "upstream_garbage", Status: 502, Meaning: "The model's server answered what cannot be read."},
