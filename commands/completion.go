@@ -42,16 +42,30 @@ var (
 		Detail: "The texts after the last reply are more than 256 KiB."}).With("messages")
 )
 
+// mostAsked is how often a repeat asks again after failures that may pass.
+const mostAsked = 32
+
 // Complete handles [Complete]: one append with the receipt and the new texts, then the reply is made, whoever
-// listens.
-func (h Sessions) Complete(ctx context.Context, cmd Complete, meta Meta) (Completed, error) {
+// listens. A repeat answers with the reply there is; after a failure that may pass, before a word was said, it asks
+// again: the key is bound by an answer.
+func (h Sessions) Complete(ctx context.Context, cmd Complete, meta Meta) (done Completed, err error) {
+	for n := range uint64(mostAsked) {
+		if done, err = h.complete(ctx, cmd, meta, n); err != nil || !done.Replayed || !done.State.Passed {
+			break
+		}
+	}
+	return done, err
+}
+
+// complete is the nth attempt of a call.
+func (h Sessions) complete(ctx context.Context, cmd Complete, meta Meta, n uint64) (Completed, error) {
 	rule, err := authz.May(meta.By, authz.StartSession, authz.Thing{Org: meta.By.Org})
 	if err != nil {
 		return Completed{}, err
 	}
 	meta = meta.Step("post").creating()
 	meta.rule = rule
-	done := Completed{Reply: domain.ReplyID(meta.derive(domain.ReplyPrefix, 0))}
+	done := Completed{Reply: domain.ReplyID(meta.derive(domain.ReplyPrefix, n))}
 	defer h.Hub.expect(done.Reply)()
 	key := domain.DayKey(meta.By.Org, meta.By.User, h.Now().Format("2006-01-02"))
 	var t turn

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -190,4 +191,56 @@ func TestModel_that_takes_its_time(t *testing.T) {
 	start(t, "--openai-base-url", s.URL+"/v1", "--timeout-first", "1s").do("POST", "/v1/chat/completions", ask).want(200)
 	start(t, "--openai-base-url", silent.URL+"/v1", "--timeout-first", "1s").do("POST", "/v1/chat/completions", ask).
 		openAI(504, "upstream_timeout", "")
+}
+
+// TestChat_asks_again_after_a_failure_that_may_pass: a key is bound by an answer, not by a failure before the first word.
+func TestChat_asks_again_after_a_failure_that_may_pass(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int64
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		kind := decode(t, string(body)).str("model")
+		n := asked.Add(1)
+		switch {
+		case kind == "refused":
+			w.WriteHeader(http.StatusBadRequest)
+		case kind == "passing" && n <= 2:
+			w.Header().Set("Retry-After", "7")
+			w.WriteHeader(http.StatusTooManyRequests)
+		case kind == "cut":
+			_, _ = io.WriteString(w, `data: {"choices":[{"index":0,"delta":{"content":"One "}}]}`+"\n\n")
+		default:
+			_, _ = io.WriteString(w, `data: {"choices":[{"index":0,"delta":{"content":"Yes"},"finish_reason":"stop"}]}`+"\n\n")
+		}
+	}))
+	t.Cleanup(s.Close)
+	r := start(t, "--openai-base-url", s.URL+"/v1")
+	chat := func(model string) *answer {
+		return r.do("POST", "/v1/chat/completions", ask(doc{"model": "openai/" + model}), "Idempotency-Key: "+model)
+	}
+	for range 2 {
+		a := chat("passing")
+		a.openAI(503, "upstream_rate_limited", "")
+		if got := a.Header.Get("Retry-After"); got != "7" {
+			t.Errorf("Retry-After is %q", got)
+		}
+	}
+	first := chat("passing")
+	first.want(200)
+	again := chat("passing")
+	if again.want(200); again.Header.Get("Prelude-Reply") != first.Header.Get("Prelude-Reply") || asked.Load() != 3 ||
+		again.Header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("asked %d times; the repeat is %v", asked.Load(), again.Header)
+	}
+	for model, status := range map[string]int{"refused": 400, "cut": 502} {
+		asked.Store(0)
+		for range 2 {
+			if a := chat(model); a.Status != status {
+				t.Errorf("%s: %d %s", model, a.Status, a.Body)
+			}
+		}
+		if n := asked.Load(); n != 1 {
+			t.Errorf("%s: the model was asked %d times", model, n)
+		}
+	}
 }
