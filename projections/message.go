@@ -15,28 +15,33 @@ import (
 
 // about is all that is known of a message or a reply but its text. Read models read the same JSON.
 type about struct {
-	Author     domain.UserID          `json:"author,omitempty"`
-	Message    domain.MessageID       `json:"message,omitempty"` // of a reply: what it answers
-	Reply      domain.ReplyID         `json:"reply,omitempty"`   // of a message: what answers it
-	Preset     *session.PresetVersion `json:"preset,omitempty"`
-	Model      string                 `json:"model,omitempty"`
-	Finish     string                 `json:"finish_reason,omitempty"`
-	Usage      *receipt.Usage         `json:"usage,omitempty"`
-	Cost       int64                  `json:"cost_micros,omitempty"`
-	Code       string                 `json:"code,omitempty"`
-	Detail     string                 `json:"detail,omitempty"`
-	Retryable  bool                   `json:"retryable,omitempty"`
-	Upstream   int                    `json:"upstream_status,omitempty"`
-	RetryAfter int                    `json:"retry_after_seconds,omitempty"`
-	Length     int                    `json:"length_bytes"`
-	At         time.Time              `json:"at"`
-	EndedAt    *time.Time             `json:"ended_at,omitempty"`
-	Parts      domain.Secret          `json:"parts,omitzero"`
-	Tools      domain.Secret          `json:"tools"`
-	Position   uint64                 `json:"position,omitempty"`     // of the start
-	EndedPos   uint64                 `json:"end_position,omitempty"` // of the end
-	Origin     string                 `json:"origin,omitempty"`       // of what a branch took: its id there
-	Field      string                 `json:"field,omitempty"`        // in which its text is sealed, if not the usual one
+	Author  domain.UserID          `json:"author,omitempty"`
+	Message domain.MessageID       `json:"message,omitempty"` // of a reply: what it answers
+	Reply   domain.ReplyID         `json:"reply,omitempty"`   // of a message: what answers it
+	Preset  *session.PresetVersion `json:"preset,omitempty"`
+	Model   string                 `json:"model,omitempty"`
+	At      time.Time              `json:"at"`
+	Origin  string                 `json:"origin,omitempty"` // of what a branch took: its id there
+	Field   string                 `json:"field,omitempty"`  // in which its text is sealed, if not the usual one
+	ending
+}
+
+// ending is what an end adds to what was known at the start.
+type ending struct {
+	Finish     string         `json:"finish_reason,omitempty"`
+	Usage      *receipt.Usage `json:"usage,omitempty"`
+	Cost       int64          `json:"cost_micros,omitempty"`
+	Code       string         `json:"code,omitempty"`
+	Detail     string         `json:"detail,omitempty"`
+	Retryable  bool           `json:"retryable,omitempty"`
+	Upstream   int            `json:"upstream_status,omitempty"`
+	RetryAfter int            `json:"retry_after_seconds,omitempty"`
+	Length     int            `json:"length_bytes"` // of the text; a message has it too
+	EndedAt    *time.Time     `json:"ended_at,omitempty"`
+	Parts      domain.Secret  `json:"parts,omitzero"`
+	Tools      domain.Secret  `json:"tools"`
+	Position   uint64         `json:"position,omitempty"`     // of the start
+	EndedPos   uint64         `json:"end_position,omitempty"` // of the end
 }
 
 // messageRow is a message or a reply. One whose start lies before the batch carries only its end.
@@ -86,14 +91,14 @@ func (g *gathered) add(rec eventlog.Record) {
 	case session.MessagePosted:
 		g.put(&messageRow{org: org, id: string(e.Message), session: rec.Stream.Object(), role: "user",
 			owner: rec.Meta.User, status: "posted", seq: int64(rec.Revision), text: e.Content,
-			about: about{Author: e.Author, Reply: e.Reply, Length: e.Length, At: e.At}})
+			about: about{Author: e.Author, Reply: e.Reply, At: e.At, ending: ending{Length: e.Length}}})
 	case session.Branched:
 		g.carried(rec, org, e)
 	case session.ReplyStarted:
 		g.put(&messageRow{org: org, id: string(e.Reply), session: rec.Stream.Object(), role: "assistant",
 			owner: rec.Meta.User, status: "running", seq: int64(rec.Revision), producer: e.Producer,
 			until: &e.Until, about: about{Message: e.Message, Preset: e.Preset, Model: e.Model, At: e.At,
-				Position: uint64(rec.Position)}})
+				ending: ending{Position: uint64(rec.Position)}}})
 	case session.ContextAssembled:
 		// It ends the append that began the reply: its position is what the caller was given.
 		r := g.rows[org+string(e.Reply)]
@@ -105,19 +110,19 @@ func (g *gathered) add(rec eventlog.Record) {
 	case completion.Started:
 		g.put(&messageRow{org: org, id: string(e.Reply), role: "assistant", owner: string(e.User),
 			status: "running", seq: int64(rec.Revision), producer: e.Producer, until: &e.Until,
-			about: about{Preset: e.Preset, Model: e.Manifest.Model, At: e.At, Position: uint64(rec.Position)}})
+			about: about{Preset: e.Preset, Model: e.Manifest.Model, At: e.At,
+				ending: ending{Position: uint64(rec.Position)}}})
 	case session.ReplyCompleted:
-		g.end(rec, org, e.Reply, "completed", e.Text, about{Parts: e.Parts, Tools: e.Tools, Finish: e.Finish,
-			Usage: &e.Usage, Cost: e.Cost,
-			Length: e.Length, EndedAt: &e.At})
+		g.end(rec, org, e.Reply, "completed", e.Text, ending{Parts: e.Parts, Tools: e.Tools, Finish: e.Finish,
+			Usage: &e.Usage, Cost: e.Cost, Length: e.Length, EndedAt: &e.At})
 	case session.ReplyFailed:
-		g.end(rec, org, e.Reply, "failed", e.Text, about{Parts: e.Parts, Usage: &e.Usage, Length: e.Length, EndedAt: &e.At,
+		g.end(rec, org, e.Reply, "failed", e.Text, ending{Parts: e.Parts, Usage: &e.Usage, Length: e.Length, EndedAt: &e.At,
 			Code: e.Code, Detail: e.Detail, Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter})
 	case session.ReplyCancelled:
-		g.end(rec, org, e.Reply, "cancelled", e.Text, about{Parts: e.Parts, Usage: &e.Usage, Length: e.Length,
+		g.end(rec, org, e.Reply, "cancelled", e.Text, ending{Parts: e.Parts, Usage: &e.Usage, Length: e.Length,
 			EndedAt: &e.At})
 	case completion.Ended:
-		g.end(rec, org, domain.ReplyID(rec.Stream.Object()), e.Status, e.Text, about{
+		g.end(rec, org, domain.ReplyID(rec.Stream.Object()), e.Status, e.Text, ending{
 			Parts: e.Parts, Tools: e.Tools, Finish: e.Finish,
 			Usage: &e.Usage, Cost: e.Cost, Length: e.Length, EndedAt: &e.At, Code: e.Code, Detail: e.Detail,
 			Retryable: e.Retryable, Upstream: e.Upstream, RetryAfter: e.RetryAfter})
@@ -129,7 +134,7 @@ func (g *gathered) carried(rec eventlog.Record, org string, e session.Branched) 
 	for i, c := range e.Carried {
 		r := &messageRow{org: org, id: string(c.Message), session: rec.Stream.Object(), role: "user", owner: rec.Meta.User,
 			status: "posted", seq: int64(i - len(e.Carried)), text: c.Text, about: about{Author: c.Author, Model: c.Model,
-				Length: c.Length, At: c.At, Origin: c.Origin, Field: fmt.Sprintf("carried[%d].text", i)}}
+				At: c.At, Origin: c.Origin, Field: fmt.Sprintf("carried[%d].text", i), ending: ending{Length: c.Length}}}
 		if c.Reply != "" {
 			at := c.At
 			r.id, r.role, r.status = string(c.Reply), "assistant", "completed"
@@ -141,17 +146,15 @@ func (g *gathered) carried(rec eventlog.Record, org string, e session.Branched) 
 }
 
 func (g *gathered) end(rec eventlog.Record, org string, id domain.ReplyID, status string,
-	text domain.Secret, a about) {
+	text domain.Secret, e ending) {
 	r := g.rows[org+string(id)]
 	if r == nil {
 		r = &messageRow{org: org, id: string(id), endOnly: true}
 		g.put(r)
 	}
 	r.status, r.text = status, text
-	a.EndedPos = uint64(rec.Position)
-	a.Message, a.Preset, a.Model, a.At, a.Position =
-		r.about.Message, r.about.Preset, r.about.Model, r.about.At, r.about.Position
-	r.about = a
+	e.Position, e.EndedPos = r.about.Position, uint64(rec.Position)
+	r.about.ending = e
 }
 
 func insertMessages(b *pgx.Batch, rows []*messageRow) error {
@@ -198,7 +201,7 @@ func endMessages(b *pgx.Batch, rows []*messageRow) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	abouts, err := texts(rows, func(r *messageRow) any { return r.about.ended() })
+	abouts, err := texts(rows, func(r *messageRow) any { return r.about.ending })
 	if err != nil {
 		return err
 	}
@@ -211,25 +214,4 @@ func endMessages(b *pgx.Batch, rows []*messageRow) error {
 		abouts,
 	)
 	return nil
-}
-
-// ended is what an end adds to what was known at the start.
-func (a about) ended() any {
-	return struct {
-		Finish     string         `json:"finish_reason,omitempty"`
-		Usage      *receipt.Usage `json:"usage,omitempty"`
-		Cost       int64          `json:"cost_micros,omitempty"`
-		Code       string         `json:"code,omitempty"`
-		Detail     string         `json:"detail,omitempty"`
-		Retryable  bool           `json:"retryable,omitempty"`
-		Upstream   int            `json:"upstream_status,omitempty"`
-		RetryAfter int            `json:"retry_after_seconds,omitempty"`
-		Length     int            `json:"length_bytes"`
-		EndedAt    *time.Time     `json:"ended_at,omitempty"`
-		Parts      domain.Secret  `json:"parts,omitzero"`
-		Tools      domain.Secret  `json:"tools"`
-		Position   uint64         `json:"position,omitempty"`
-		EndedPos   uint64         `json:"end_position,omitempty"`
-	}{a.Finish, a.Usage, a.Cost, a.Code, a.Detail, a.Retryable, a.Upstream, a.RetryAfter, a.Length, a.EndedAt,
-		a.Parts, a.Tools, a.Position, a.EndedPos}
 }
